@@ -1,0 +1,1 @@
+"""voxlake: an imaging lake."""

@@ -1,0 +1,1 @@
+"""Every verb becomes a command."""

@@ -1,0 +1,1 @@
+"""The shared nouns: Grid, Volume, Mask, Step, Plan, Run and the errors."""

@@ -1,0 +1,51 @@
+"""Reason codes: why an item was quarantined, rejected, ignored or failed.
+
+One list, so that a data manager can group by them and the documentation can explain each.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+__all__ = ["REASONS"]
+
+REASONS = MappingProxyType(
+    {
+        "empty_file": "The file has no bytes.",
+        "unreadable_source": "The source could not be read (permissions, vanished file, bad disk).",
+        "unknown_format": "The bytes are no image or object format that voxlake reads.",
+        "not_dicom": "Named or hinted as DICOM, but no DICOM data set could be parsed.",
+        "parse_error": "A DICOM data set that breaks its own structure.",
+        "truncated": "The file ends before the data that its header announces.",
+        "missing_uid": "SOPInstanceUID, SeriesInstanceUID, StudyInstanceUID or SOPClassUID is absent.",
+        "invalid_uid": "A UID has characters or a length that DICOM does not allow.",
+        "uid_conflict": "The same SOPInstanceUID is already stored with other content.",
+        "archive_member": "An archive member that cannot be read (encrypted, damaged, odd name).",
+        "archive_limit": "An archive over its caps on members, size or compression ratio.",
+        "too_large": "The file is larger than the limit.",
+        "policy_rejected": "The policy does not let this kind of object into the lake.",
+        "deidentify_failed": "De-identification could not be carried out on the whole object.",
+        "ignored_system_file": "A file of the operating system or an index (.DS_Store, DICOMDIR).",
+        "ignored_not_matched": "The mapping says to ignore files that match none of its rules.",
+        "timeout": "The item took longer than the time limit.",
+        "memory": "The item needed more memory than the limit.",
+        "worker_died": "The worker process died on this item, twice.",
+        "error": "An unexpected error; its type and place are in the message.",
+        "no_pixels": "The object holds no pixel data.",
+        "decode_error": "The pixel data could not be decoded.",
+        "unsupported_transfer_syntax": "No decoder for this transfer syntax.",
+        "unsupported_photometric": "A photometric interpretation that cannot be turned into values.",
+        "geometry_gap": "Slices are missing.",
+        "geometry_uneven": "The spacing between slices is not constant.",
+        "geometry_tilt": "The slices are sheared against their normal (gantry tilt).",
+        "geometry_duplicates": "Several slices at one position.",
+        "geometry_mixed": "Images of one series differ in shape, orientation or pixel spacing.",
+        "geometry_none": "No position or orientation although several images belong together.",
+        "step_failed": "A processing step refused this volume.",
+        "missing_array": "A prepared array or one of its shards is not in the lake.",
+        "no_label": "No label for the target of the task.",
+        "label_conflict": "Readers or files give different labels for the same subject.",
+        "shape_mismatch": "The prepared array does not have the shape that the network expects.",
+        "no_volume": "Nothing was prepared under this plan.",
+    }
+)

@@ -1,0 +1,1 @@
+"""The DICOM format: read, scan, decode, geometry. Knows no lake."""

@@ -1,0 +1,1 @@
+"""How work is spread: map with retry, back-pressure and progress. Knows nothing of images."""

@@ -1,0 +1,1 @@
+"""Predictions and truth become scores and reports."""

@@ -1,0 +1,1 @@
+"""The lake and the run harness that every verb uses."""

@@ -1,0 +1,1 @@
+"""Volumes and labels become models, models make predictions."""

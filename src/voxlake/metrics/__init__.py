@@ -1,0 +1,1 @@
+"""Arrays to numbers with intervals. Knows no lake."""

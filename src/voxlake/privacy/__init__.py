@@ -1,0 +1,1 @@
+"""Identities out: policies, pseudonyms, dates, header rules, image metadata."""

@@ -1,0 +1,1 @@
+"""Pure steps, one per file: volume to volume. Knows no lake."""

@@ -1,0 +1,1 @@
+"""Where bytes live, on any object store: packs, tables, arrays, keys."""

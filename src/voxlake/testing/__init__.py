@@ -1,0 +1,1 @@
+"""Public: contract suites and Hypothesis strategies for plugin authors."""

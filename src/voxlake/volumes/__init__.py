@@ -1,0 +1,1 @@
+"""A series becomes volumes in the lake."""
