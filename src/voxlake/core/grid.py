@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations
+from math import fsum
 from typing import Any, Self
 
 import numpy as np
@@ -50,11 +51,14 @@ class Grid:
     flat: bool = False
 
     def __post_init__(self) -> None:
-        if np.shape(self.shape) != (3,) or any(int(n) != n or n < 1 for n in self.shape):
+        shape, affine = _triple(self.shape), _matrix(self.matrix)
+        if min(shape) < 1:
             raise GeometryError(
                 f"a grid needs three positive sizes (slices, rows, columns), got {self.shape}"
             )
-        affine = np.asarray(self.matrix, dtype=np.float64)
+        # Plain numbers whatever came in, so that equal grids are equal, hash alike and become JSON.
+        object.__setattr__(self, "shape", shape)
+        object.__setattr__(self, "matrix", _rows(affine))
         if affine.shape != (4, 4) or not np.isfinite(affine).all():
             raise GeometryError("the affine must be a finite 4 x 4 matrix, index -> LPS mm")
         if not np.array_equal(affine[3], (0.0, 0.0, 0.0, 1.0)):
@@ -67,8 +71,7 @@ class Grid:
     @classmethod
     def from_affine(cls, shape: Sequence[int], affine: ArrayLike, *, frame: str | None = None) -> Self:
         """Make a grid from a 4 x 4 affine, (slice, row, column) index -> LPS mm."""
-        matrix = np.asarray(affine, dtype=np.float64)
-        return cls(_triple(shape), tuple(tuple(map(float, row)) for row in matrix), frame)
+        return cls(_triple(shape), _rows(_matrix(affine)), frame)
 
     @classmethod
     def from_vectors(
@@ -152,12 +155,20 @@ class Grid:
     @property
     def orientation(self) -> str:
         """Three letters: where the slice, row and column axis point, for example ``"SPL"`` for axial CT."""
-        direction = self.direction
+        columns: list[list[float]] = self.direction.T.tolist()
+        # A tie is decided by the vectors and not by their order: reorienting must not make another tie.
+        ranked = sorted(range(3), key=lambda axis: _without_sign(columns[axis]))
         best = max(
             permutations(range(3)),
-            key=lambda order: sum(abs(direction[order[axis], axis]) for axis in range(3)),
+            key=lambda worlds: fsum(
+                abs(columns[axis][world]) for axis, world in zip(ranked, worlds, strict=True)
+            ),
         )
-        return "".join(_LETTERS[world][int(direction[world, axis] > 0)] for axis, world in enumerate(best))
+        letters = {
+            axis: _LETTERS[world][int(columns[axis][world] > 0)]
+            for axis, world in zip(ranked, best, strict=True)
+        }
+        return letters[0] + letters[1] + letters[2]
 
     def index_to_world(self, index: ArrayLike) -> Float:
         """Map indices (..., 3), fractional allowed, to LPS mm (..., 3)."""
@@ -196,7 +207,11 @@ class Grid:
         return self._moved(tuple(-n for n in front), sizes)
 
     def flip(self, axis: int) -> Grid:
-        """The grid of ``np.flip(array, axis)``."""
+        """The grid of ``np.flip(array, axis)``; negative axes count from the end."""
+        if not -3 <= axis < 3:
+            raise GeometryError(f"flip takes an axis from 0 to 2, got {axis}")
+        # The affine has a fourth column, so -1 must not be left to its own indexing.
+        axis %= 3
         affine = self.affine
         affine[:3, 3] += affine[:3, axis] * (self.shape[axis] - 1)
         affine[:3, axis] *= -1
@@ -298,8 +313,12 @@ class Grid:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Read what `to_dict` wrote."""
-        matrix = tuple(tuple(map(float, row)) for row in values["affine"])
-        return cls(_triple(values["shape"]), matrix, values.get("frame"), bool(values.get("flat")))
+        return cls(
+            _triple(values["shape"]),
+            _rows(_matrix(values["affine"])),
+            values.get("frame"),
+            bool(values.get("flat")),
+        )
 
     def _steps(self) -> tuple[float, float, float]:
         lengths = np.linalg.norm(self.affine[:3, :3], axis=0)
@@ -318,8 +337,7 @@ class Grid:
         return self._with(shape, affine)
 
     def _with(self, shape: Sequence[int], affine: Float) -> Grid:
-        rows = tuple(tuple(map(float, row)) for row in affine)
-        return Grid(_triple(shape), rows, self.frame, self.flat)
+        return Grid(_triple(shape), _rows(affine), self.frame, self.flat)
 
     def _need_millimetres(self, what: str) -> None:
         if self.flat:
@@ -330,7 +348,27 @@ class Grid:
 
 
 def _triple(values: Sequence[int]) -> tuple[int, int, int]:
-    numbers = tuple(int(value) for value in values)
-    if len(numbers) != 3:
-        raise GeometryError(f"expected three numbers (slice, row, column), got {tuple(values)}")
-    return numbers
+    numbers = np.asarray(values)
+    whole = numbers.dtype.kind in "iu" or (
+        numbers.dtype.kind == "f" and bool((numbers == np.trunc(numbers)).all() & np.isfinite(numbers).all())
+    )
+    if numbers.shape != (3,) or not whole:
+        raise GeometryError(f"expected three whole numbers (slice, row, column), got {values}")
+    return int(numbers[0]), int(numbers[1]), int(numbers[2])
+
+
+def _without_sign(vector: list[float]) -> list[float]:
+    leading = next(value for value in vector if value != 0)
+    return [value if leading > 0 else -value for value in vector]
+
+
+def _matrix(values: ArrayLike) -> Float:
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise GeometryError("the affine must be a finite 4 x 4 matrix, index -> LPS mm") from None
+
+
+def _rows(affine: Float) -> tuple[tuple[float, ...], ...]:
+    # Anything but a table is left for the constructor to refuse.
+    return tuple(map(tuple, np.atleast_2d(affine).tolist())) if affine.ndim <= 2 else ()

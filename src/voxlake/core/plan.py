@@ -108,12 +108,20 @@ def _read(source: str | Path) -> tuple[str, str]:
     if isinstance(source, str) and "\n" in source:
         return source, "plan"
     path = Path(source)
-    if not path.is_file():
+    if not _is_file(path):
         raise NotFoundError(f"no plan file '{path}'; give a path to a TOML file")
     try:
         return path.read_text(encoding="utf-8"), f"plan '{path.name}'"
     except UnicodeDecodeError:
         raise SettingsError(f"plan '{path.name}' is not UTF-8 text") from None
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        # One line of TOML is too long for a file name.
+        return False
 
 
 def _step(row: Mapping[str, Any], steps: Mapping[str, type[Step]], where: str) -> Step:

@@ -46,6 +46,9 @@ REASONS = MappingProxyType(
         "no_label": "No label for the target of the task.",
         "label_conflict": "Readers or files give different labels for the same subject.",
         "shape_mismatch": "The prepared array does not have the shape that the network expects.",
+        "cohort_changed": "The series no longer has the content that the cohort froze.",
+        "seen_in_training": "The model was trained or chosen on this patient or image; it is not scored.",
+        "other_class": "The label is none of the classes of the task.",
         "no_volume": "Nothing was prepared under this plan.",
     }
 )

@@ -62,23 +62,24 @@ def _explain(model: type[BaseModel], error: ValidationError, where: str) -> str:
 
 
 def _hint_for(model: type[BaseModel], location: tuple[int | str, ...]) -> str:
-    known: type[BaseModel] | None = model
+    candidates = {model}
     for part in location[:-1]:
-        known = _nested(known, part) if known is not None else None
-    return hint(str(location[-1]), known.model_fields) if known is not None else ""
+        candidates = _below(candidates, part)
+    return hint(str(location[-1]), {name for each in candidates for name in each.model_fields})
 
 
-def _nested(model: type[BaseModel], part: int | str) -> type[BaseModel] | None:
-    if isinstance(part, int):
-        return model
-    field = model.model_fields.get(part)
-    if field is None:
-        return None
-    candidates = [field.annotation, *getattr(field.annotation, "__args__", ())]
-    for candidate in candidates:
-        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-            return candidate
-    return None
+def _below(models: set[type[BaseModel]], part: int | str) -> set[type[BaseModel]]:
+    owners = [model for model in models if part in model.model_fields]
+    if owners:
+        return {found for model in owners for found in _models_in(model.model_fields[str(part)].annotation)}
+    # Not a field: the place in a list, the key of a dictionary, or the member of a union that was tried.
+    return {model for model in models if model.__name__ == part} or models
+
+
+def _models_in(annotation: object) -> set[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return {annotation}
+    return {found for part in getattr(annotation, "__args__", ()) for found in _models_in(part)}
 
 
 def _shown(value: object) -> str:

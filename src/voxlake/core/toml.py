@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from voxlake.core.errors import SettingsError
@@ -46,12 +46,16 @@ def _is_table_list(value: Any) -> bool:
 
 
 def _key(key: str) -> str:
+    if not isinstance(key, str):
+        raise SettingsError(f"a key of a TOML table is text, got a {type(key).__name__}")
     bare = key.replace("_", "").replace("-", "")
     return key if bare.isascii() and bare.isalnum() else _string(key)
 
 
 def _string(text: str) -> str:
-    # JSON escapes are TOML escapes, except that JSON leaves DEL bare and may write surrogate pairs.
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise SettingsError("text with half a surrogate pair has no TOML form")
+    # JSON escapes are TOML escapes, except that JSON leaves DEL bare.
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007F")
 
 
@@ -70,7 +74,7 @@ def _value(value: Any) -> str:
                 f"{_key(key)} = {_value(item)}" for key, item in value.items() if item is not None
             )
             return f"{{{inner}}}"
-        case Sequence():
+        case list() | tuple():
             return "[" + ", ".join(_value(item) for item in value) + "]"
         case _:
             raise SettingsError(f"a {type(value).__name__} has no TOML form")
@@ -81,5 +85,6 @@ def _float(value: float) -> str:
         return "nan"
     if math.isinf(value):
         return "inf" if value > 0 else "-inf"
-    text = repr(value)
+    # NumPy's float64 is a float too, but writes its own type into its repr.
+    text = float.__repr__(value)
     return text if any(mark in text for mark in ".e") else text + ".0"
