@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Literal
 
 import pyarrow as pa
 
@@ -50,12 +51,26 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """One table: its columns and the key under which the first committed row counts."""
+    """One table.
+
+    Parameters
+    ----------
+    name, description : str
+        As in SQL, and one line.
+    key : tuple of str
+        Columns that name a row. Two writers may append the same key; views show one row of it.
+    columns : tuple of Column
+        As stored.
+    keep : str
+        Which row of a key the view shows: ``"first"`` committed, or ``"last"`` where a row describes
+        something that grows.
+    """
 
     name: str
     description: str
     key: tuple[str, ...]
     columns: tuple[Column, ...]
+    keep: Literal["first", "last"] = "first"
 
 
 # Values that dicom.scan reads straight from one header element of the (de-identified) data set.
@@ -192,7 +207,7 @@ INSTANCES = Table(
 SERIES = Table(
     "series",
     "One row for each series as it stands: counts, vendor, geometry verdict.",
-    ("series_instance_uid", "members_digest"),
+    ("series_instance_uid",),
     (
         Column("series_instance_uid", TEXT, "Identifier, pseudonymised"),
         Column("study_instance_uid", TEXT, "Study, pseudonymised"),
@@ -215,6 +230,7 @@ SERIES = Table(
         Column("run_id", TEXT, "Run that made the row"),
         Column("committed_at", TIME, "When the row was committed"),
     ),
+    keep="last",
 )  # fmt: skip
 
 QUARANTINE = Table(
@@ -358,13 +374,13 @@ MODELS = Table(
 PREDICTIONS = Table(
     "predictions",
     "What a model says about a volume.",
-    ("model_id", "volume_id", "part", "fold", "class"),
+    ("model_id", "volume_id", "cohort_id", "part", "fold", "class"),
     (
         Column("model_id", TEXT, "Model"),
         Column("volume_id", TEXT, "Volume"),
         Column("patient_id", TEXT, "Pseudonym of the patient"),
         Column("group", TEXT, "Unit that was kept together in the split"),
-        Column("part", TEXT, "train, validation, test, or new for a cohort that it was not trained on"),
+        Column("part", TEXT, "validation or test of its own cohort; new or seen (by training) in any cohort"),
         Column("fold", WHOLE, "Network that spoke; -1 for the mean of all"),
         Column("class", TEXT, "Class"),
         Column("probability", REAL, "Probability of the class"),
@@ -422,9 +438,10 @@ RUNS = Table(
 ITEMS = Table(
     "items",
     "What became of every item of every run.",
-    ("run_id", "item"),
+    ("run_id", "number"),
     (
         Column("run_id", TEXT, "Run"),
+        Column("number", WHOLE, "Number of the item within the run, from 1"),
         Column("item", TEXT, "Keyed digest of the source name, or identifier of a series or volume"),
         Column("outcome", TEXT, "stored, already, quarantined, rejected, ignored or failed"),
         Column("reason", TEXT, "Reason code; null if stored or already there"),

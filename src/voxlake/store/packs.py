@@ -1,0 +1,110 @@
+"""Packs: many files end to end in one immutable object.
+
+A pack is the bare concatenation of its members, without a header, so that a member (or a part of one)
+is one range read. Its name is a digest over the members: the same members always make the same pack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from voxlake.core.digest import digest_bytes, digest_many
+from voxlake.core.errors import IntegrityError, NotFoundError, UsageError
+from voxlake.store.objects import Objects
+
+__all__ = ["PackEntry", "pack_name", "read_member", "read_members", "write_pack"]
+
+
+@dataclass(frozen=True)
+class PackEntry:
+    """Where a member lies.
+
+    Parameters
+    ----------
+    pack : str
+        Path of the pack.
+    offset, length : int
+        First byte and number of bytes.
+    sha256 : str
+        SHA-256 (hex) of the member.
+    """
+
+    pack: str
+    offset: int
+    length: int
+    sha256: str
+
+
+def pack_name(digests: Sequence[str]) -> str:
+    """Path of the pack whose members have these SHA-256 digests, in this order."""
+    identity = digest_many(digests)
+    return f"packs/{identity[:2]}/{identity}.pack"
+
+
+def write_pack(objects: Objects, members: Sequence[bytes]) -> list[PackEntry]:
+    """Store members in one pack; does nothing if the same pack is already there.
+
+    Returns
+    -------
+    list of PackEntry
+        One for each member, in the same order.
+
+    Raises
+    ------
+    UsageError
+        There are no members.
+    """
+    if not members:
+        raise UsageError("a pack needs at least one member")
+    digests = [digest_bytes(member) for member in members]
+    name = pack_name(digests)
+    ends = list(accumulate(len(member) for member in members))
+    if _stored_size(objects, name) != ends[-1]:
+        objects.put(name, b"".join(members))
+    return [
+        PackEntry(name, end - len(member), len(member), digest)
+        for member, digest, end in zip(members, digests, ends, strict=True)
+    ]
+
+
+def read_member(objects: Objects, pack: str, offset: int, length: int, *, sha256: str | None = None) -> bytes:
+    """Read one member, or a part of one.
+
+    Parameters
+    ----------
+    sha256 : str, optional
+        Expected SHA-256 (hex); not checked where it is not given.
+
+    Raises
+    ------
+    IntegrityError
+        The bytes have another digest, or the pack is too short or gone.
+    """
+    return read_members(objects, pack, [(offset, length)], sha256=None if sha256 is None else [sha256])[0]
+
+
+def read_members(
+    objects: Objects, pack: str, ranges: Sequence[tuple[int, int]], *, sha256: Sequence[str] | None = None
+) -> list[bytes]:
+    """Read several (offset, length) ranges of one pack; see `read_member`."""
+    try:
+        members = objects.get_ranges(pack, ranges)
+    except NotFoundError:
+        raise IntegrityError(f"pack '{pack}' is not in the lake; run verify") from None
+    for member, expected in zip(members, sha256 or [], strict=False):
+        found = digest_bytes(member)
+        if found != expected:
+            raise IntegrityError(
+                f"a member of pack '{pack}' has SHA-256 {found}, expected {expected}; "
+                "the stored bytes are damaged: restore the pack from a copy"
+            )
+    return members
+
+
+def _stored_size(objects: Objects, name: str) -> int | None:
+    try:
+        return objects.size(name)
+    except NotFoundError:
+        return None
