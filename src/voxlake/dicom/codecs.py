@@ -1,0 +1,150 @@
+"""Decoders of compressed frames, one for each transfer syntax: see docs/decisions/0003-decoders.md.
+
+All are functions of imagecodecs (BSD; libjpeg-turbo, CharLS, OpenJPEG, OpenJPH below it). None converts
+colours or signs: that is decided in one place, `voxlake.dicom.decode`, from header and codestream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import imagecodecs
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
+    UID,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
+
+from voxlake.dicom.codestream import Codestream, jpeg2000_header, jpeg_header
+
+__all__ = ["CODECS", "Frame", "decode_frame"]
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One decoded frame.
+
+    Parameters
+    ----------
+    values : array
+        Shape (rows, columns) or (rows, columns, samples); integers as the codec gives them.
+    header : Codestream or None
+        What the codestream says; None for RLE, which says nothing.
+    transformed : bool
+        Whether the codec undoes a colour transform of its own (JPEG 2000: YBR_RCT and YBR_ICT become RGB).
+    """
+
+    values: Array
+    header: Codestream | None
+    transformed: bool = False
+
+
+def decode_frame(encoded: bytes, syntax: str, shape: tuple[int, int, int], allocated: int) -> Frame:
+    """Decode one frame.
+
+    Parameters
+    ----------
+    encoded : bytes
+        Codestream of one frame.
+    syntax : str
+        Transfer syntax UID, a key of `CODECS`.
+    shape : tuple of int
+        Rows, columns, samples that the header of the object announces.
+    allocated : int
+        Bits allocated, for RLE.
+
+    Raises
+    ------
+    ValueError
+        If the codestream holds another shape. It is compared before anything is decoded, so a small file
+        cannot ask for the memory of a huge one.
+    RuntimeError
+        From the codec (the errors of imagecodecs derive from it).
+    """
+    return CODECS[UID(syntax)](encoded, shape, allocated)
+
+
+def _jpeg(encoded: bytes, shape: tuple[int, int, int], _allocated: int) -> Frame:
+    header = _checked(jpeg_header(encoded), shape)
+    # The same colour space in and out keeps libjpeg from converting; which one is named does not matter.
+    space = "YCBCR" if header.components == 3 else None
+    values = imagecodecs.jpeg8_decode(encoded, colorspace=space, outcolorspace=space)
+    return Frame(_in_shape(values, shape), header)
+
+
+def _jpeg_ls(encoded: bytes, shape: tuple[int, int, int], _allocated: int) -> Frame:
+    header = _checked(jpeg_header(encoded), shape)
+    return Frame(_in_shape(imagecodecs.jpegls_decode(encoded), shape), header)
+
+
+def _jpeg_2000(encoded: bytes, shape: tuple[int, int, int], _allocated: int) -> Frame:
+    header = _checked(jpeg2000_header(encoded), shape)
+    return Frame(_in_shape(imagecodecs.jpeg2k_decode(encoded), shape), header, transformed=True)
+
+
+def _high_throughput(encoded: bytes, shape: tuple[int, int, int], _allocated: int) -> Frame:
+    header = _checked(jpeg2000_header(encoded), shape)
+    # Without planar=False a colour image that was not transformed comes plane by plane.
+    values = imagecodecs.htj2k_decode(encoded, planar=False)
+    return Frame(_in_shape(values, shape), header, transformed=True)
+
+
+def _rle(encoded: bytes, shape: tuple[int, int, int], allocated: int) -> Frame:
+    rows, columns, samples = shape
+    if allocated % 8:
+        raise ValueError(f"RLE needs whole bytes, got {allocated} bits allocated")
+    # Each byte of each sample has a segment of its own, so the samples come one plane after the other.
+    size = rows * columns * samples * (allocated // 8)
+    raw = imagecodecs.dicomrle_decode(encoded, f"<u{allocated // 8}", out=size)
+    planes = np.frombuffer(raw, dtype=f"<u{allocated // 8}").reshape(samples, rows, columns)
+    return Frame(planes[0] if samples == 1 else np.moveaxis(planes, 0, -1), None)
+
+
+def _checked(header: Codestream, shape: tuple[int, int, int]) -> Codestream:
+    found = (header.rows, header.columns, header.components)
+    if found != shape:
+        raise ValueError(f"the codestream holds {found} (rows, columns, samples), the header says {shape}")
+    return header
+
+
+def _in_shape(values: Array, shape: tuple[int, int, int]) -> Array:
+    rows, columns, samples = shape
+    expected = (rows, columns) if samples == 1 else shape
+    if values.shape != expected:
+        raise ValueError(f"the codec gave {values.shape}, expected {expected}")
+    return values
+
+
+CODECS: Mapping[UID, Callable[[bytes, tuple[int, int, int], int], Frame]] = MappingProxyType(
+    {
+        JPEGBaseline8Bit: _jpeg,
+        JPEGExtended12Bit: _jpeg,
+        JPEGLossless: _jpeg,
+        JPEGLosslessSV1: _jpeg,
+        JPEGLSLossless: _jpeg_ls,
+        JPEGLSNearLossless: _jpeg_ls,
+        JPEG2000Lossless: _jpeg_2000,
+        JPEG2000: _jpeg_2000,
+        HTJ2KLossless: _high_throughput,
+        HTJ2KLosslessRPCL: _high_throughput,
+        HTJ2K: _high_throughput,
+        RLELossless: _rle,
+    }
+)

@@ -1,0 +1,105 @@
+"""Headers of JPEG, JPEG-LS and JPEG 2000 codestreams: what they hold, before a decoder touches them."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, replace
+
+__all__ = ["Codestream", "jpeg2000_header", "jpeg_header"]
+
+# Start-of-frame markers of JPEG (ISO/IEC 10918-1 table B.1) and JPEG-LS (ISO/IEC 14495-1).
+_FRAMES = frozenset({*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0), 0xF7})
+_ALONE = frozenset({0x01, *range(0xD0, 0xD9)})
+_SCAN = 0xDA
+_JFIF = 0xE0
+_ADOBE = 0xEE
+_J2K_START = b"\xff\x4f\xff\x51"
+
+
+@dataclass(frozen=True)
+class Codestream:
+    """What a codestream says about itself.
+
+    `colour` is ``"RGB"`` or ``"YBR_FULL"`` if the stream itself says which, else None. `signed` is None for
+    codecs that do not know.
+    """
+
+    rows: int
+    columns: int
+    components: int
+    precision: int
+    signed: bool | None = None
+    colour: str | None = None
+
+
+def jpeg_header(data: bytes) -> Codestream:
+    """Read the header of a JPEG or JPEG-LS codestream, up to the first scan.
+
+    Raises
+    ------
+    ValueError
+        If it is none, or if no frame header stands before the first scan.
+    """
+    frame: Codestream | None = None
+    colour: str | None = None
+    for marker, body in _segments(data):
+        if marker in _FRAMES:
+            frame, identifiers = _frame(body)
+            if bytes(identifiers) in (b"RGB", b"rgb"):
+                colour = "RGB"
+        elif marker == _ADOBE and body[:5] == b"Adobe" and len(body) >= 12:
+            colour = {0: "RGB", 1: "YBR_FULL"}.get(body[11], colour)
+        elif marker == _JFIF and body[:5] == b"JFIF\0":
+            colour = colour or "YBR_FULL"
+        elif marker == _SCAN and frame is not None:
+            return replace(frame, colour=colour)
+    raise ValueError("no JPEG frame header before the first scan")
+
+
+def jpeg2000_header(data: bytes) -> Codestream:
+    """Read the SIZ marker segment of a JPEG 2000 codestream (ISO/IEC 15444-1 section A.5.1).
+
+    Raises
+    ------
+    ValueError
+        If there is none, or if the components differ in size or depth.
+    """
+    # Some writers wrap the codestream in a JP2 file, though DICOM wants it bare.
+    start = data.find(_J2K_START, 0, 4096)
+    if start < 0 or len(data) < start + 45:
+        raise ValueError("no JPEG 2000 SIZ marker")
+    right, bottom, left, top = struct.unpack_from(">4I", data, start + 8)
+    (components,) = struct.unpack_from(">H", data, start + 40)
+    described = data[start + 42 : start + 42 + 3 * components]
+    if components < 1 or described != described[:3] * components or described[1:3] != b"\x01\x01":
+        raise ValueError("JPEG 2000 components of different size or depth")
+    depth = described[0]
+    return Codestream(bottom - top, right - left, components, (depth & 0x7F) + 1, bool(depth & 0x80))
+
+
+def _frame(body: bytes) -> tuple[Codestream, bytes]:
+    if len(body) < 6:
+        raise ValueError("JPEG frame header is cut off")
+    precision, rows, columns, components = struct.unpack_from(">BHHB", body)
+    return Codestream(rows, columns, components, precision), body[6 : 6 + 3 * components : 3]
+
+
+def _segments(data: bytes) -> list[tuple[int, bytes]]:
+    """Marker segments up to and with the first scan header."""
+    if data[:2] != b"\xff\xd8":
+        raise ValueError("no JPEG start of image")
+    found = []
+    position = 2
+    while position + 4 <= len(data):
+        if data[position] != 0xFF:
+            raise ValueError("no JPEG marker where one was expected")
+        marker = data[position + 1]
+        if marker == 0xFF or marker in _ALONE:
+            position += 1 if marker == 0xFF else 2
+            continue
+        length = int.from_bytes(data[position + 2 : position + 4], "big")
+        found.append((marker, data[position + 4 : position + 2 + length]))
+        if marker == _SCAN:
+            break
+        position += 2 + max(length, 2)
+    return found
