@@ -1,0 +1,97 @@
+"""Networks by name: where settings meet modules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from voxlake.core.errors import SettingsError
+from voxlake.core.hints import hint
+from voxlake.core.settings import Settings
+from voxlake.networks.cnn import CNNSettings, build_cnn
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["NETWORKS", "Network", "build", "read_settings"]
+
+
+@dataclass(frozen=True)
+class Network:
+    """One kind of network.
+
+    Parameters
+    ----------
+    settings : type
+        Class of its settings.
+    build : callable
+        ``build(settings, *, in_channels, classes, shape) -> torch.nn.Module``.
+    """
+
+    settings: type[Settings]
+    build: Callable[..., nn.Module]
+
+
+NETWORKS: Mapping[str, Network] = MappingProxyType({"cnn": Network(CNNSettings, build_cnn)})
+
+
+def read_settings(name: str, values: Mapping[str, Any], *, where: str = "network") -> Settings:
+    """Read the settings of a network by name.
+
+    Raises
+    ------
+    SettingsError
+        No such network, or settings that do not fit it; the near miss is named.
+    """
+    return _network(name, where).settings.read(values, where=f"{where} ({name})")
+
+
+def build(
+    name: str, settings: Settings, *, in_channels: int, classes: int, shape: Sequence[int], seed: int
+) -> nn.Module:
+    """Build a network with weights drawn from a seed; the global random state stays as it was.
+
+    Parameters
+    ----------
+    name : str
+        One of `NETWORKS`.
+    settings : Settings
+        Of the class that belongs to the name.
+    in_channels : int
+        Channels of the input, C.
+    classes : int
+        Number of outputs, K.
+    shape : sequence of int
+        Extent of the input: (H, W) or (D, H, W).
+    seed : int
+        Of the initial weights.
+
+    Returns
+    -------
+    torch.nn.Module
+        Maps float32 (N, C, H, W) or (N, C, D, H, W) to logits (N, K).
+
+    Raises
+    ------
+    SettingsError
+        No such network, settings of another one, or a shape that does not fit.
+    """
+    # torch is an extra, and slow to load: settings can be read and checked without it
+    import torch
+
+    network = _network(name, "network")
+    if not isinstance(settings, network.settings):
+        raise SettingsError(
+            f"network '{name}' takes {network.settings.__name__}, got {type(settings).__name__}"
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return network.build(settings, in_channels=in_channels, classes=classes, shape=tuple(shape))
+
+
+def _network(name: str, where: str) -> Network:
+    if name not in NETWORKS:
+        raise SettingsError(f"{where}: unknown network '{name}'{hint(name, NETWORKS)}")
+    return NETWORKS[name]
