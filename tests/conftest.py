@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from voxlake.lake.lake import Lake, open_lake
+from voxlake.sources.phantoms import Phantoms
+from voxlake.store.keys import LakeKey
 
 _BESIDE = Path(__file__).parents[2] / "shared" / "data"
 
@@ -17,3 +22,27 @@ def realdata() -> Path:
     if not (folder / "README.md").is_file():
         pytest.skip("no real images: put them in ../shared/data or set VOXLAKE_TEST_DATA")
     return folder
+
+
+@pytest.fixture
+def new_lake(tmp_path: Path) -> Callable[..., Lake]:
+    """Make a lake in a new folder, all with the same key, so that results can be compared."""
+    key = tmp_path / "keys" / "key"
+    LakeKey(bytes(range(32))).save(key)
+
+    def make(name: str = "lake") -> Lake:
+        return open_lake(tmp_path / name, key=key)
+
+    return make
+
+
+@pytest.fixture
+def lake(new_lake: Callable[..., Lake]) -> Lake:
+    """A new, empty lake."""
+    return new_lake()
+
+
+@pytest.fixture
+def phantoms() -> Phantoms:
+    """Four small patients, half of them with a nodule."""
+    return Phantoms(patients=4, slices=8, rows=16, columns=16, second_study=0.0)

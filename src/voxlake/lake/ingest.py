@@ -1,0 +1,206 @@
+"""The verb ingest: files in, rows and packs out, nothing lost."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from voxlake.core.digest import short
+from voxlake.core.errors import ItemError, UsageError
+from voxlake.core.run import Run
+from voxlake.engine.contract import Engine
+from voxlake.engine.open import using_engine
+from voxlake.engine.progress import progress_bar
+from voxlake.lake.admit import Admission
+from voxlake.lake.grouped import Lost, map_groups
+from voxlake.lake.intake import Intake, source_mac
+from voxlake.lake.lake import Lake
+from voxlake.lake.quarantine import item_id, quarantined
+from voxlake.lake.recorder import Recorder, start_run
+from voxlake.lake.series import refresh_series
+from voxlake.lake.taken import Taken
+from voxlake.privacy.policy import Policy, load_policy
+from voxlake.sources.item import Item, Source
+from voxlake.sources.mapping import load_mapping
+from voxlake.sources.open import open_source
+
+__all__ = ["ingest"]
+
+# A group is what a worker takes at a time and what one pack may hold; a window is what is committed in
+# source order, so that which of two conflicting files comes first never depends on which worker was faster.
+_GROUP_FILES = 64
+_GROUP_BYTES = 64 * 2**20
+_WINDOW_GROUPS_PER_WORKER = 16
+_UNKNOWN_SIZE = 2**20
+
+
+def ingest(
+    lake: Lake,
+    *sources: str | Path | Source,
+    policy: str | Path | None = None,
+    mapping: str | Path | None = None,
+    engine: str | Engine | None = None,
+    timeout: float = 60.0,
+    memory: int = 4 * 2**30,
+    limit: int = 4 * 2**30,
+    progress: bool | None = None,
+) -> Run:
+    """Bring images into the lake.
+
+    DICOM, PNG, JPEG and NIfTI are kept, de-identified unless the policy says otherwise; every other
+    object of DICOM is catalogued too. What cannot be taken in goes to quarantine with a reason. Run it
+    again at any time: it brings in what is missing.
+
+    Parameters
+    ----------
+    lake : Lake
+        The lake, with its key.
+    *sources : str, Path or Source
+        Folders, files, zip archives or ``phantoms:?patients=40&seed=1``.
+    policy : str or path, optional
+        ``"research"``, ``"basic"``, ``"none"`` or a TOML file; by default the policy of the lake.
+    mapping : path, optional
+        TOML or CSV file that gives patient, label and modality by path.
+    engine : str, optional
+        ``"serial"`` or ``"processes:N"``; by default a process for each core.
+    timeout : float
+        Seconds that one file may take.
+    memory : int
+        Bytes that one worker may take.
+    limit : int
+        Bytes of the largest file that is taken in.
+    progress : bool, optional
+        Whether to show a progress bar; by default only on a terminal.
+
+    Returns
+    -------
+    Run
+        With the balance: seen = stored + already there + quarantined + rejected + ignored.
+
+    Raises
+    ------
+    NotFoundError
+        A source is not there.
+    KeyMismatchError
+        This machine does not have the key of the lake.
+
+    Examples
+    --------
+    >>> ingest(lake, "pacs-export/")  # doctest: +SKIP
+    >>> ingest(lake, "xrays/", mapping="mapping.toml")  # doctest: +SKIP
+    """
+    if not sources:
+        raise UsageError("ingest needs at least one source: a folder, a file, a zip archive")
+    rules = load_policy(policy) if policy is not None else lake.policy
+    table = load_mapping(mapping) if mapping is not None else None
+    opened = [open_source(source, mapping=table) for source in sources]
+    lake.lookup.sync(lake.tables)
+    arguments: dict[str, Any] = {
+        "sources": len(opened),
+        "policy": rules.model_dump(mode="json"),
+        "policy_digest": rules.digest(),
+        "labels_digests": [source.labels_digest for source in opened],
+        "key_fingerprint": lake.key.fingerprint,
+    }
+    with start_run(lake, "ingest", arguments) as recorder:
+        job = _Job(lake, recorder, Intake(lake.reference, rules, limit))
+        changes: Counter[str] = Counter()
+        with using_engine(engine) as workers, progress_bar("ingest", enabled=progress) as bar:
+            for source in opened:
+                for window in _windows(job.wanted(source), workers.workers):
+                    taken = job.take(window, workers, timeout=timeout, memory=memory)
+                    changes.update(job.admit(window, taken, source.labels_digest))
+                    bar.advance(sum(map(len, window)))
+        recorder.commit()
+        recorder.result |= {
+            "policy": rules.name,
+            "policy_digest": short(rules.digest()),
+            "changes": dict(changes.most_common()),
+            "series": refresh_series(lake, recorder),
+        }
+    return recorder.run
+
+
+class _Job:
+    """The driver's side of one ingest."""
+
+    def __init__(self, lake: Lake, recorder: Recorder, intake: Intake) -> None:
+        self.lake = lake
+        self.recorder = recorder
+        self.intake = intake
+        self.policy: Policy = intake.policy
+        self.admission = Admission(lake, recorder, self.policy.digest())
+
+    def wanted(self, items: Iterable[Item]) -> Iterator[Item]:
+        """Count every item as it comes and drop those that are ignored."""
+        for item in items:
+            self.recorder.saw()
+            if item.ignored is None:
+                yield item
+            else:
+                self.recorder.outcome(item_id(self.lake, item.name), "ignored", reason=item.ignored)
+
+    def take(
+        self, window: Sequence[Sequence[Item]], engine: Engine, *, timeout: float, memory: int
+    ) -> list[Taken]:
+        """Take in the groups of a window; results are in source order."""
+        results = map_groups(engine, self.intake, window, timeout=timeout, memory=memory)
+        return [
+            self._lost(item, one) if isinstance(one, Lost) else one
+            for item, one in zip(chain(*window), chain(*results), strict=True)
+        ]
+
+    def admit(
+        self, window: Sequence[Sequence[Item]], taken: Sequence[Taken], labels_digest: str | None
+    ) -> Counter[str]:
+        """Add the rows of a window; returns what de-identification changed, and how often."""
+        self.admission.admit(list(chain(*window)), taken, labels_digest)
+        changes: Counter[str] = Counter()
+        for one in taken:
+            changes.update(one.changes)
+        return changes
+
+    def _lost(self, item: Item, lost: Lost) -> Taken:
+        """Quarantine an item whose worker died, hung or ran out of memory; the bytes are read, not parsed."""
+        reason, detail = lost.failure.reason, lost.failure.message
+        data, mac = None, None
+        try:
+            data = item.read(self.intake.limit)
+            mac = source_mac(self.lake, data)
+        except ItemError as error:
+            reason, detail = error.reason, error.message
+        row = quarantined(
+            self.lake,
+            item.name,
+            data,
+            mac=mac,
+            policy_digest=self.policy.digest(),
+            reason=reason,
+            detail=detail,
+        )
+        name = item_id(self.lake, item.name)
+        return Taken(
+            name, "quarantined", mac, quarantine=row, reason=reason, detail=detail, attempts=lost.attempts
+        )
+
+
+def _windows(items: Iterable[Item], workers: int) -> Iterator[list[tuple[Item, ...]]]:
+    groups = _groups(items)
+    while window := list(islice(groups, _WINDOW_GROUPS_PER_WORKER * workers)):
+        yield window
+
+
+def _groups(items: Iterable[Item]) -> Iterator[tuple[Item, ...]]:
+    group: list[Item] = []
+    size = 0
+    for item in items:
+        group.append(item)
+        size += item.size if item.size is not None else _UNKNOWN_SIZE
+        if len(group) >= _GROUP_FILES or size >= _GROUP_BYTES:
+            yield tuple(group)
+            group, size = [], 0
+    if group:
+        yield tuple(group)
