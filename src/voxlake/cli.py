@@ -1,1 +1,0 @@
-"""Every verb becomes a command."""

@@ -1,0 +1,169 @@
+"""From the function of a verb to its command."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter, Token
+
+from voxlake.cli.show import show
+from voxlake.core.errors import UsageError
+from voxlake.lake.cohorts import get_cohort
+from voxlake.lake.lake import open_lake
+from voxlake.verbs import Verb
+
+__all__ = ["command_of"]
+
+# Parameters that only make sense in Python; and those that hold bytes, which people write as 4GiB.
+_PYTHON_ONLY = {"parameters"}
+_BYTES = {"memory", "limit_bytes"}
+_ALIASES = {"mapping": "--map"}
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Options that every command has."""
+
+    lake: str
+    key: Path | None
+    json: bool
+    strict: bool
+    format: str
+    output: Path | None
+
+
+def command_of(verb: Verb, function: Callable[..., Any]) -> Callable[..., int]:
+    """Make the command of a verb.
+
+    The parameters of the function become arguments and options with the help of its docstring; a `Lake`
+    is opened from ``--lake``, a `Cohort` is named, and what the function returns is shown.
+    """
+    parameters = inspect.signature(function).parameters
+    hints = typing.get_type_hints(function)
+    own = [
+        parameter.replace(annotation=_annotation(name, hints[name]))
+        for name, parameter in parameters.items()
+        if name not in _PYTHON_ONLY and name != "lake"
+    ]
+    shared = _shared(
+        with_lake="lake" in parameters or "cohort" in parameters, prints=_prints(hints["return"])
+    )
+
+    def command(*positional: Any, **named: Any) -> int:
+        options = Shared(**{name: named.pop(name, default) for name, default in _DEFAULTS.items()})
+        bound = inspect.Signature(_ordered(own)).bind(*positional, **named)
+        arguments, keywords = list(bound.args), dict(bound.kwargs)
+        if "lake" in parameters:
+            arguments.insert(0, open_lake(options.lake, key=options.key, create=verb.creates))
+        elif "cohort" in parameters:
+            lake = open_lake(options.lake, key=options.key, create=False)
+            arguments[0] = get_cohort(lake, arguments[0])
+        return show(verb, function(*arguments, **keywords), options)
+
+    command.__name__ = verb.function
+    command.__doc__ = _help(function)
+    command.__signature__ = inspect.Signature(_ordered([*own, *shared]))  # type: ignore[attr-defined]
+    return command
+
+
+_DEFAULTS: Mapping[str, Any] = {
+    "lake": "./lake",
+    "key": None,
+    "json": False,
+    "strict": False,
+    "format": "table",
+    "output": None,
+}
+
+
+def _shared(*, with_lake: bool, prints: bool) -> list[inspect.Parameter]:
+    options: list[tuple[str, Any, Any]] = []
+    if with_lake:
+        options += [
+            ("lake", str, Parameter(env_var="VOXLAKE_LAKE", help="The lake: a folder.", group="Lake")),
+            (
+                "key",
+                Path | None,
+                Parameter(
+                    env_var="VOXLAKE_KEY_FILE", help="Its key file, if not in the usual place.", group="Lake"
+                ),
+            ),
+        ]
+    options.append(
+        ("json", bool, Parameter(negative=(), help="Print one JSON object for machines.", group="Output"))
+    )
+    if prints:
+        options += [
+            (
+                "format",
+                Literal["table", "csv", "json", "parquet"],
+                Parameter(help="How rows are printed.", group="Output"),
+            ),
+            (
+                "output",
+                Path | None,
+                Parameter(help="File for the rows, instead of the terminal.", group="Output"),
+            ),
+        ]
+    else:
+        about = "Exit with 1 if any item failed."
+        options.append(("strict", bool, Parameter(negative=(), help=about, group="Output")))
+    return [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=_DEFAULTS[name],
+            annotation=Annotated[kind, parameter],
+        )
+        for name, kind, parameter in options
+    ]
+
+
+def _prints(returned: Any) -> bool:
+    return getattr(returned, "__name__", "") in {"Result", "list", "dict"}
+
+
+def _annotation(name: str, hint: Any) -> Any:
+    if name == "cohort":
+        return Annotated[str, Parameter(help="Name of a cohort, or name@version.")]
+    if name == "memory":
+        return Annotated[int, Parameter(converter=_bytes, help="Memory of one worker, for example 4GiB.")]
+    plain = _plain(hint)
+    return Annotated[plain, Parameter(alias=_ALIASES[name])] if name in _ALIASES else plain
+
+
+def _plain(hint: Any) -> Any:
+    """What can be typed: of alternatives the text, path or number, never an object of voxlake."""
+    alternatives = typing.get_args(hint)
+    if not alternatives or typing.get_origin(hint) is Literal:
+        return hint
+    kept = [one for one in alternatives if one in {str, Path, int, float, bool, type(None)}]
+    if str in kept and Path in kept:
+        kept.remove(Path)
+    if not kept:
+        return hint
+    return kept[0] if len(kept) == 1 else typing.Union[tuple(kept)]  # noqa: UP007 - made at run time
+
+
+def _bytes(_: Any, tokens: tuple[Token, ...]) -> int:
+    text = tokens[0].value
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmg]?i?)b?\s*", text, re.IGNORECASE)
+    if match is None or match[2].lower() not in _UNITS:
+        raise UsageError(f"'{text}' is no size; write for example 4GiB or 500MB")
+    return int(float(match[1]) * _UNITS[match[2].lower()])
+
+
+def _help(function: Callable[..., Any]) -> str:
+    """The docstring without its examples: the command line has its own."""
+    return inspect.getdoc(function).split("\nExamples\n")[0] if function.__doc__ else ""  # type: ignore[union-attr]
+
+
+def _ordered(parameters: list[inspect.Parameter]) -> list[inspect.Parameter]:
+    return sorted(parameters, key=lambda parameter: parameter.kind)

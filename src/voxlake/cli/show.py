@@ -1,0 +1,139 @@
+"""What a command prints: a summary that a tired person understands, or one JSON object."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from voxlake.core.reasons import REASONS
+from voxlake.core.run import Run
+from voxlake.lake.cohorts import Cohort
+from voxlake.store.query import Result
+from voxlake.verbs import Verb
+
+if TYPE_CHECKING:
+    from voxlake.cli.command import Shared
+
+__all__ = ["show"]
+
+_ROWS_ON_A_TERMINAL = 100
+
+
+def show(verb: Verb, value: Any, options: Shared) -> int:
+    """Print what a verb returned; returns the exit status."""
+    if isinstance(value, Cohort) and value.run is not None:
+        value = value.run
+    if isinstance(value, Run):
+        _run(value, options)
+        return 1 if options.strict and value.failures else 0
+    rows = value.dicts() if isinstance(value, Result) else value
+    _data(value, rows, options)
+    if options.json:
+        count = len(rows)
+        print(json.dumps({"verb": verb.command, "rows": count}), file=sys.stderr)
+    return 0
+
+
+def _run(run: Run, options: Shared) -> None:
+    console = Console(stderr=True, highlight=False)
+    console.print(f"[bold]{run.verb}[/bold] {run.outcome} in {run.seconds:.1f} s: {run.balance()}")
+    for reason, count in run.reasons.items():
+        console.print(f"  {count:>8,}  {reason}: {REASONS.get(reason, '')}")
+    for name, value in run.result.items():
+        console.print(f"  {name}: {_short(value)}", markup=False)
+    if options.json:
+        print(json.dumps(run.to_dict(), default=_plain))
+
+
+def _data(value: Any, rows: Any, options: Shared) -> None:
+    if options.output is not None:
+        _write(value, rows, options.output, options.format)
+    elif options.json or options.format == "json":
+        print(json.dumps(rows, default=_plain, indent=None if options.json else 2))
+    elif isinstance(rows, Mapping):
+        _mapping(rows)
+    elif options.format == "csv":
+        print(_csv(rows), end="")
+    elif options.format == "parquet":
+        _write(value, rows, None, "parquet")
+    else:
+        _table(rows, value.columns if isinstance(value, Result) else None)
+
+
+def _write(value: Any, rows: Any, output: Path | None, kind: str) -> None:
+    from voxlake.core.errors import UsageError
+
+    if kind == "parquet":
+        if not isinstance(value, Result) or output is None:
+            raise UsageError("parquet is binary: give --output FILE, with `sql`")
+        value.write(output, "parquet")
+    elif kind == "json":
+        output.write_text(json.dumps(rows, default=_plain, indent=2) + "\n")  # type: ignore[union-attr]
+    else:
+        output.write_text(_csv(rows if isinstance(rows, list) else [rows]))  # type: ignore[union-attr]
+
+
+def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None) -> None:
+    names = list(columns) if columns is not None else list(rows[0] if rows else ())
+    if not names:
+        print("nothing", file=sys.stderr)
+        return
+    table = Table(show_edge=False, header_style="bold")
+    for name in names:
+        numbers = bool(rows) and all(isinstance(row[name], int | float | None) for row in rows)
+        table.add_column(name, justify="right" if numbers else "left", overflow="fold")
+    for row in rows[:_ROWS_ON_A_TERMINAL]:
+        table.add_row(*(_cell(row[name]) for name in names))
+    console = Console(highlight=False)
+    console.print(table, markup=False)
+    if len(rows) > _ROWS_ON_A_TERMINAL:
+        print(f"... {len(rows) - _ROWS_ON_A_TERMINAL:,} more; use --format csv for all", file=sys.stderr)
+
+
+def _mapping(values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        if isinstance(value, list) and value and isinstance(value[0], Mapping):
+            print(f"{name}:")
+            _table(value, None)
+        else:
+            print(f"{name}: {_short(value)}")
+
+
+def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    buffer = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+    return buffer.getvalue()
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ", timespec="seconds")
+    if isinstance(value, list | dict):
+        return json.dumps(value, default=_plain)
+    return str(value)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_short(item)}" for name, item in value.items()) or "none"
+    return _cell(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    return str(value)

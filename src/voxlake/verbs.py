@@ -1,0 +1,140 @@
+"""The one list of verbs: each is a Python function and a command of the same name.
+
+Modules are named, not imported, so that ``import voxlake`` and ``voxlake --help`` stay quick.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["VERBS", "Verb"]
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A verb.
+
+    Parameters
+    ----------
+    command : str
+        As typed after ``voxlake``; a space parts a group and its command.
+    module, function : str
+        Where it is defined.
+    summary : str
+        First line of its docstring.
+    example : str
+        A command line that works.
+    creates : bool
+        Whether it may make a lake where there is none.
+    """
+
+    command: str
+    module: str
+    function: str
+    summary: str
+    example: str
+    creates: bool = False
+
+
+VERBS: tuple[Verb, ...] = (
+    Verb(
+        "ingest",
+        "voxlake.lake.ingest",
+        "ingest",
+        "Bring images into the lake.",
+        "voxlake ingest pacs-export/ more.zip --lake ./lake",
+        creates=True,
+    ),
+    Verb(
+        "label",
+        "voxlake.lake.label",
+        "label",
+        "Bring labels into the lake from a CSV file, also long after ingest.",
+        "voxlake label findings.csv --level study --reader 'Reader A'",
+    ),
+    Verb(
+        "sql",
+        "voxlake.lake.sql",
+        "sql",
+        "Query the lake's tables and views; nothing else can be read and nothing can be changed.",
+        'voxlake sql "select modality, count(*) from series group by 1"',
+    ),
+    Verb(
+        "select",
+        "voxlake.lake.cohorts",
+        "select",
+        "Freeze a selection of series under a name.",
+        "voxlake select brains \"modality = 'MR' and slices >= 20\"",
+    ),
+    Verb(
+        "cohort list",
+        "voxlake.lake.cohorts",
+        "cohort_list",
+        "List all cohorts and versions.",
+        "voxlake cohort list",
+    ),
+    Verb(
+        "cohort show",
+        "voxlake.lake.cohorts",
+        "cohort_show",
+        "Show one cohort: its counts by modality, label and geometry.",
+        "voxlake cohort show brains",
+    ),
+    Verb(
+        "prepare",
+        "voxlake.volumes.prepare",
+        "prepare",
+        "Turn the series of a cohort into volumes of a standard form.",
+        "voxlake prepare chest --plan xray-64",
+    ),
+    Verb(
+        "train",
+        "voxlake.learning.train",
+        "train",
+        "Train the networks of a task on a prepared, labelled cohort.",
+        "voxlake train task.toml",
+    ),
+    Verb(
+        "predict",
+        "voxlake.learning.predict",
+        "predict",
+        "Let a model speak about every prepared volume of a cohort.",
+        "voxlake predict pneumonia new-patients",
+    ),
+    Verb(
+        "evaluate",
+        "voxlake.evaluation.evaluate",
+        "evaluate",
+        "Score a model with intervals, on patients that it has not seen.",
+        "voxlake evaluate pneumonia",
+    ),
+    Verb(
+        "report",
+        "voxlake.evaluation.report",
+        "report",
+        "Write one self-contained page about a model or a run.",
+        "voxlake report pneumonia",
+    ),
+    Verb(
+        "quarantine list",
+        "voxlake.lake.quarantine",
+        "quarantine_list",
+        "List what is in quarantine, newest first; items that were stored since are left out.",
+        "voxlake quarantine list --reason truncated",
+    ),
+    Verb(
+        "quarantine show",
+        "voxlake.lake.quarantine",
+        "quarantine_show",
+        "Show one quarantined item with its source name, which only a holder of the key can read.",
+        "voxlake quarantine show 3f2a",
+    ),
+    Verb(
+        "demo",
+        "voxlake.demo",
+        "demo",
+        "Run the main job from real DICOM files to a report.",
+        "voxlake demo demo",
+        creates=True,
+    ),
+)
