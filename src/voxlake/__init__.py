@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from voxlake.core.plan import Plan
     from voxlake.core.run import Run
     from voxlake.core.volume import Mask, Volume
-    from voxlake.demo import demo
+    from voxlake.main_job import demo
     from voxlake.evaluation.evaluate import evaluate
     from voxlake.evaluation.report import report
     from voxlake.lake.cohorts import Cohort, cohort_list, cohort_show, get_cohort, select

@@ -131,7 +131,7 @@ VERBS: tuple[Verb, ...] = (
     ),
     Verb(
         "demo",
-        "voxlake.demo",
+        "voxlake.main_job",
         "demo",
         "Run the main job from real DICOM files to a report.",
         "voxlake demo demo",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,14 +14,14 @@ from cyclopts import Parameter, Token
 
 from voxlake.cli.show import show
 from voxlake.core.errors import UsageError
-from voxlake.lake.cohorts import get_cohort
+from voxlake.lake.cohorts import Cohort, get_cohort
 from voxlake.lake.lake import open_lake
 from voxlake.verbs import Verb
 
 __all__ = ["command_of"]
 
 # Parameters that only make sense in Python; and those that hold bytes, which people write as 4GiB.
-_PYTHON_ONLY = {"parameters"}
+_PYTHON_ONLY = {"parameters", "questions"}
 _BYTES = {"memory", "limit_bytes"}
 _ALIASES = {"mapping": "--map"}
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
@@ -57,7 +57,8 @@ def command_of(verb: Verb, function: Callable[..., Any]) -> Callable[..., int]:
     )
 
     def command(*positional: Any, **named: Any) -> int:
-        options = Shared(**{name: named.pop(name, default) for name, default in _DEFAULTS.items()})
+        given = {parameter.name: named.pop(parameter.name, parameter.default) for parameter in shared}
+        options = Shared(**{**_DEFAULTS, **given})
         bound = inspect.Signature(_ordered(own)).bind(*positional, **named)
         arguments, keywords = list(bound.args), dict(bound.kwargs)
         if "lake" in parameters:
@@ -131,7 +132,7 @@ def _prints(returned: Any) -> bool:
 
 
 def _annotation(name: str, hint: Any) -> Any:
-    if name == "cohort":
+    if hint is Cohort:
         return Annotated[str, Parameter(help="Name of a cohort, or name@version.")]
     if name == "memory":
         return Annotated[int, Parameter(converter=_bytes, help="Memory of one worker, for example 4GiB.")]
@@ -142,6 +143,8 @@ def _annotation(name: str, hint: Any) -> Any:
 def _plain(hint: Any) -> Any:
     """What can be typed: of alternatives the text, path or number, never an object of voxlake."""
     alternatives = typing.get_args(hint)
+    if typing.get_origin(hint) is Sequence:
+        return tuple[alternatives[0], ...]
     if not alternatives or typing.get_origin(hint) is Literal:
         return hint
     kept = [one for one in alternatives if one in {str, Path, int, float, bool, type(None)}]

@@ -49,9 +49,20 @@ def _run(run: Run, options: Shared) -> None:
     for reason, count in run.reasons.items():
         console.print(f"  {count:>8,}  {reason}: {REASONS.get(reason, '')}")
     for name, value in run.result.items():
-        console.print(f"  {name}: {_short(value)}", markup=False)
+        if name == "scores":
+            for metric, figure in value.items():
+                console.print(f"  {metric:>20}  {_figure(figure)}", markup=False)
+        else:
+            console.print(f"  {name}: {_short(value)}", markup=False)
     if options.json:
         print(json.dumps(run.to_dict(), default=_plain))
+
+
+def _figure(figure: Mapping[str, float | None]) -> str:
+    value, low, high = (figure[name] for name in ("value", "low", "high"))
+    if value is None:
+        return "not defined"
+    return f"{value:.3f}" if low is None or high is None else f"{value:.3f}  (95% {low:.3f} to {high:.3f})"
 
 
 def _data(value: Any, rows: Any, options: Shared) -> None:

@@ -18,7 +18,11 @@ _WORDS = {
     "already": "already there (same bytes)",
     "quarantined": "quarantined",
     "rejected": "rejected by policy",
+    "ignored": "ignored (system files, or not in the mapping)",
 }
+
+# More boxes do not fit side by side; the table of folds has them all.
+_FOLDS_SHOWN = 4
 
 
 def describe_cohort(model: Model, scored: Scored) -> tuple[Table, ...]:
@@ -122,7 +126,7 @@ def _prepared(lake: Lake, model: Model) -> list[FlowStep]:
     left = _left(lake, model)
     return [
         FlowStep(
-            "Series or single images that were to be prepared",
+            "Series and single images",
             int(made) + sum(each.count for each in lost),
             None,
             lost,
@@ -155,6 +159,9 @@ def _parts(scored: Scored) -> tuple[FlowPart, ...]:
     if scored.part != "test":
         return (FlowPart("Scored in another cohort", len(scored.volumes), len(set(scored.groups))),)
     folds = sorted(set(scored.folds.tolist()))
+    if len(folds) > _FOLDS_SHOWN:
+        name = f"Tested once, in one of {len(folds)} folds"
+        return (FlowPart(name, len(scored.volumes), len(set(scored.groups))),)
     parts = []
     for fold in folds:
         inside = [

@@ -7,12 +7,13 @@ from collections import Counter
 import numpy as np
 import pydicom
 import pytest
+from scipy import ndimage
 
 from voxlake.core.errors import ItemError, SettingsError
 from voxlake.sources.anatomy import random_anatomy
 from voxlake.sources.images import sniff
 from voxlake.sources.open import open_source
-from voxlake.sources.phantom_files import phantom_file
+from voxlake.sources.phantom_files import _series, phantom_file
 from voxlake.sources.phantoms import Phantoms
 from voxlake.sources.scanner import SCANNERS, SeriesKey
 
@@ -159,6 +160,38 @@ def test_noise_is_what_the_scanner_says(patient):
     (scanner,) = (each for each in SCANNERS if each.letter == first.Manufacturer[-1])
     # In air, the unsigned scanners cut negative noise off.
     assert np.std((noisy - clean)[clean > -500]) == pytest.approx(scanner.noise, rel=0.1)
+
+
+def test_the_task_is_learnable_but_not_by_brightness():
+    blobs: dict[bool, list[float]] = {True: [], False: []}
+    means: dict[bool, list[float]] = {True: [], False: []}
+    for item in Phantoms(patients=40, seed=1, second_study=0):
+        if item.number == 1:
+            key = item.key
+            scan, common = _series(key)
+            (scanner,) = (each for each in SCANNERS if each.letter == common.Manufacturer[-1])
+            values = scan.stored.astype(float) * scanner.slope + scanner.intercept
+            blobs[key.nodule].append(blobness(values))
+            means[key.nodule].append(float(values.mean()))
+    assert area_under_curve(blobs) > 0.9
+    assert 0.25 < area_under_curve(means) < 0.75
+
+
+def blobness(values) -> float:
+    """How round the roundest bright thing among the lungs is: the least negative curvature, at its peak."""
+    scaled = np.clip((values + 1000) / 1200, 0, 1)
+    curvature = np.empty((*values.shape, 3, 3))
+    for one in range(3):
+        for two in range(3):
+            order = np.bincount([one, two], minlength=3)
+            curvature[..., one, two] = ndimage.gaussian_filter(scaled, 1.0, order=order)
+    bright = ndimage.gaussian_filter(scaled, 1.0) > 0.5
+    body = ndimage.binary_erosion(ndimage.binary_fill_holes(bright.any(axis=0)), iterations=9)
+    return float((-np.linalg.eigvalsh(curvature)[..., 2] * body).max())
+
+
+def area_under_curve(scores: dict[bool, list[float]]) -> float:
+    return float(np.mean(np.array(scores[True])[:, None] > np.array(scores[False])))
 
 
 def test_every_scanner_writes_valid_files():

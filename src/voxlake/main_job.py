@@ -57,10 +57,12 @@ seed = 7
 name = "cnn"
 dimensions = 3
 blocks = [8, 16, 32]
+head = "global_max"
 
 [training]
-epochs = 20
-batch_size = 16
+epochs = 25
+batch_size = 8
+learning_rate = 4e-3
 """
 
 
