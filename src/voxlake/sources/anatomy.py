@@ -70,7 +70,9 @@ class Anatomy:
     nodules: tuple[Ellipsoid, ...]
 
 
-def random_anatomy(seed: tuple[int, ...], *, nodule: bool, radius: tuple[float, float]) -> Anatomy:
+def random_anatomy(
+    seed: tuple[int, ...], *, nodule: bool, radius: tuple[float, float], count: tuple[int, int] = (1, 2)
+) -> Anatomy:
     """Make up a chest.
 
     Parameters
@@ -78,9 +80,11 @@ def random_anatomy(seed: tuple[int, ...], *, nodule: bool, radius: tuple[float, 
     seed : tuple of int
         Same seed, same chest.
     nodule : bool
-        Whether there are nodules in the lungs (one or two).
+        Whether there are nodules in the lungs.
     radius : (float, float)
         Smallest and largest mean radius of a nodule in mm.
+    count : (int, int)
+        Fewest and most nodules.
     """
     random = np.random.default_rng((*seed, 1))
     torso = _torso(random)
@@ -90,7 +94,7 @@ def random_anatomy(seed: tuple[int, ...], *, nodule: bool, radius: tuple[float, 
     airways = _airways(lungs)
     # Nodules have random numbers of their own, so that all the rest is the same without them.
     chance = np.random.default_rng((*seed, 2))
-    nodules = _nodules(chance, lungs, organs, radius) if nodule else ()
+    nodules = _nodules(chance, lungs, organs, radius, count) if nodule else ()
     return Anatomy(torso, lungs, organs, airways, vessels, nodules)
 
 
@@ -154,9 +158,10 @@ def _nodules(
     lungs: tuple[Ellipsoid, ...],
     organs: tuple[Ellipsoid, ...],
     radius: tuple[float, float],
+    count: tuple[int, int],
 ) -> tuple[Ellipsoid, ...]:
     nodules: list[Ellipsoid] = []
-    wanted = int(random.integers(1, 3))
+    wanted = int(random.integers(count[0], count[1] + 1))
     while len(nodules) < wanted:
         lung = lungs[int(random.integers(len(lungs)))]
         centre = _inside(random, lung, 0.0, 0.75)

@@ -57,7 +57,7 @@ def phantom_file(key: SeriesKey, number: int) -> bytes:
 def _series(key: SeriesKey) -> tuple[Acquisition, Dataset]:
     """The scan, and the part of the header that all its slices share."""
     scanner = _scanner(key)
-    anatomy = random_anatomy((key.seed, key.patient), nodule=key.nodule, radius=key.radius)
+    anatomy = random_anatomy((key.seed, key.patient), nodule=key.nodule, radius=key.radius, count=key.count)
     random = np.random.default_rng((key.seed, key.patient, key.study, 3))
     common = Dataset()
     _add_patient(common, key)

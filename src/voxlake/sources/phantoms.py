@@ -73,6 +73,8 @@ class Phantoms(Settings):
     smallest, largest : float
         Mean radius of nodules in mm. With 6 to 12 mm (voxels have 4 to 5 mm), a network of three blocks
         learns the task from 120 patients; with 4 to 10 mm it needs more.
+    fewest, most : int
+        Number of nodules of a patient who has any.
     noise : float
         Factor on the noise of the scanners.
     """
@@ -87,12 +89,16 @@ class Phantoms(Settings):
     second_study: Share = 0.2
     smallest: PositiveFloat = 6.0
     largest: Annotated[float, Field(gt=0, le=15)] = 12.0
+    fewest: Annotated[int, Field(ge=1, le=20)] = 1
+    most: Annotated[int, Field(ge=1, le=20)] = 2
     noise: Annotated[float, Field(ge=0, le=100)] = 1.0
 
     @model_validator(mode="after")
     def _check_radii(self) -> Phantoms:
         if self.smallest > self.largest:
             raise ValueError(f"smallest ({self.smallest:g}) is above largest ({self.largest:g})")
+        if self.fewest > self.most:
+            raise ValueError(f"fewest ({self.fewest}) is above most ({self.most})")
         return self
 
     @property
@@ -108,10 +114,11 @@ class Phantoms(Settings):
     def _items(self) -> Iterator[PhantomItem]:
         shape = (self.slices, self.rows, self.columns)
         radius = (self.smallest, self.largest)
+        count = (self.fewest, self.most)
         for patient, nodule in enumerate(self._nodules()):
             hints = Hints(labels=((LABEL, "present" if nodule else "absent"),))
             for study in range(1, 2 + self._comes_back(patient)):
-                key = SeriesKey(self.seed, patient, study, nodule, shape, radius, self.noise)
+                key = SeriesKey(self.seed, patient, study, nodule, shape, radius, self.noise, count)
                 for number in range(1, self.slices + 1):
                     name = f"patient-{patient:05d}/study-{study}/slice-{number:04d}.dcm"
                     yield PhantomItem(name, key, number, hints)

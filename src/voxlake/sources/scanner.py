@@ -101,7 +101,7 @@ class SeriesKey:
     """All that one series is made from.
 
     `shape` is (slices, rows, columns), `radius` the range of the mean radius of a nodule in mm,
-    `noise` a factor on the noise of the scanner.
+    `noise` a factor on the noise of the scanner, `count` the fewest and most nodules.
     """
 
     seed: int
@@ -111,6 +111,7 @@ class SeriesKey:
     shape: tuple[int, int, int]
     radius: tuple[float, float]
     noise: float
+    count: tuple[int, int] = (1, 2)
 
 
 @dataclass(frozen=True)
