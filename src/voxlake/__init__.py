@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from voxlake.core.plan import Plan
     from voxlake.core.run import Run
     from voxlake.core.volume import Mask, Volume
-    from voxlake.main_job import demo
     from voxlake.evaluation.evaluate import evaluate
     from voxlake.evaluation.report import report
     from voxlake.lake.cohorts import Cohort, cohort_list, cohort_show, get_cohort, select
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from voxlake.learning.predict import predict
     from voxlake.learning.task import Task, load_task
     from voxlake.learning.train import train
+    from voxlake.main_job import demo
     from voxlake.processing.registry import load_plan
     from voxlake.volumes.prepare import prepare
     from voxlake.volumes.read import iter_volumes

@@ -42,7 +42,7 @@ group by all order by all""",
        any_value(tags ->> '$.00080008.Value[0]') as image_type
 from instances
 where tags ->> '$.00080008.Value[0]' = 'DERIVED'
-group by all order by files desc, all""",
+group by all order by files desc, modality""",
     ),
 )
 TASK = """
@@ -103,8 +103,8 @@ def demo(folder: str | Path = "demo", *, patients: int = PATIENTS, progress: boo
     home.mkdir(parents=True, exist_ok=True)
     lake = open_lake(home / "lake", key=home / "lake.key")
     with as_file(_real_images()) as images:
-        real = ingest(lake, images, progress=progress)
-    made = ingest(lake, f"{PHANTOMS}&patients={patients}", progress=progress)
+        ingest(lake, images, progress=progress)
+    ingest(lake, f"{PHANTOMS}&patients={patients}", progress=progress)
     scans = select(
         lake,
         "scans",
@@ -115,10 +115,11 @@ def demo(folder: str | Path = "demo", *, patients: int = PATIENTS, progress: boo
     prepare(nodules, plan="ct-phantom", progress=progress)
     train(lake, load_task(TASK), progress=progress)
     evaluate(lake, "nodule")
+    stored = "select run_id from runs where verb = 'ingest' and counts ->> 'stored' is not null order by 1"
     return report(
         lake,
         "nodule",
-        intake=(real.run_id, made.run_id),
+        intake=[row[0] for row in lake.sql(stored).rows()],
         gallery="scans",
         questions=QUESTIONS,
         output=home / "report.html",

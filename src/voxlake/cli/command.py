@@ -8,6 +8,7 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import GenericAlias
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter, Token
@@ -22,7 +23,7 @@ __all__ = ["command_of"]
 
 # Parameters that only make sense in Python; and those that hold bytes, which people write as 4GiB.
 _PYTHON_ONLY = {"parameters", "questions"}
-_BYTES = {"memory", "limit_bytes"}
+_BYTES = {"memory": "Memory of one worker", "limit": "Largest file that is taken in"}
 _ALIASES = {"mapping": "--map"}
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 
@@ -48,7 +49,7 @@ def command_of(verb: Verb, function: Callable[..., Any]) -> Callable[..., int]:
     parameters = inspect.signature(function).parameters
     hints = typing.get_type_hints(function)
     own = [
-        parameter.replace(annotation=_annotation(name, hints[name]))
+        parameter.replace(annotation=_annotation(verb.function, name, hints[name]))
         for name, parameter in parameters.items()
         if name not in _PYTHON_ONLY and name != "lake"
     ]
@@ -62,7 +63,10 @@ def command_of(verb: Verb, function: Callable[..., Any]) -> Callable[..., int]:
         bound = inspect.Signature(_ordered(own)).bind(*positional, **named)
         arguments, keywords = list(bound.args), dict(bound.kwargs)
         if "lake" in parameters:
-            arguments.insert(0, open_lake(options.lake, key=options.key, create=verb.creates))
+            # A policy that is named when a lake is made is the policy of that lake.
+            policy = keywords.get("policy") if verb.creates else None
+            lake = open_lake(options.lake, key=options.key, policy=policy, create=verb.creates)
+            arguments.insert(0, lake)
         elif "cohort" in parameters:
             lake = open_lake(options.lake, key=options.key, create=False)
             arguments[0] = get_cohort(lake, arguments[0])
@@ -131,11 +135,12 @@ def _prints(returned: Any) -> bool:
     return getattr(returned, "__name__", "") in {"Result", "list", "dict"}
 
 
-def _annotation(name: str, hint: Any) -> Any:
+def _annotation(verb: str, name: str, hint: Any) -> Any:
     if hint is Cohort:
         return Annotated[str, Parameter(help="Name of a cohort, or name@version.")]
-    if name == "memory":
-        return Annotated[int, Parameter(converter=_bytes, help="Memory of one worker, for example 4GiB.")]
+    if name in _BYTES and hint is int and verb in {"ingest", "prepare"}:
+        about = f"{_BYTES[name]}, for example 4GiB."
+        return Annotated[int, Parameter(converter=_bytes, help=about, show_default=_size)]
     plain = _plain(hint)
     return Annotated[plain, Parameter(alias=_ALIASES[name])] if name in _ALIASES else plain
 
@@ -144,7 +149,7 @@ def _plain(hint: Any) -> Any:
     """What can be typed: of alternatives the text, path or number, never an object of voxlake."""
     alternatives = typing.get_args(hint)
     if typing.get_origin(hint) is Sequence:
-        return tuple[alternatives[0], ...]
+        return GenericAlias(tuple, (alternatives[0], ...))
     if not alternatives or typing.get_origin(hint) is Literal:
         return hint
     kept = [one for one in alternatives if one in {str, Path, int, float, bool, type(None)}]
@@ -161,6 +166,10 @@ def _bytes(_: Any, tokens: tuple[Token, ...]) -> int:
     if match is None or match[2].lower() not in _UNITS:
         raise UsageError(f"'{text}' is no size; write for example 4GiB or 500MB")
     return int(float(match[1]) * _UNITS[match[2].lower()])
+
+
+def _size(size: int) -> str:
+    return f"{size / 2**30:g}GiB"
 
 
 def _help(function: Callable[..., Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -44,6 +45,10 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("voxlake: stopped; run the same command again and it goes on where it was", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        # Whoever read the output has enough of it; nothing more can be written, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     return status if isinstance(status, int) else 0
 
 

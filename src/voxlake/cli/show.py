@@ -54,8 +54,9 @@ def _run(run: Run, options: Shared) -> None:
                 console.print(f"  {metric:>20}  {_figure(figure)}", markup=False)
         else:
             console.print(f"  {name}: {_short(value)}", markup=False)
+    console.print(f"  run: {run.run_id}", markup=False)
     if options.json:
-        print(json.dumps(run.to_dict(), default=_plain))
+        print(json.dumps(run.to_dict(), default=_plain), flush=True)
 
 
 def _figure(figure: Mapping[str, float | None]) -> str:

@@ -76,11 +76,11 @@ class Volume:
         If the array does not have the grid's shape.
     """
 
-    data: ArrayLike3D
+    data: ArrayLike3D = field(repr=False)
     grid: Grid
     unit: Unit = "arbitrary"
     modality: str | None = None
-    lineage: Lineage = field(default_factory=Lineage)
+    lineage: Lineage = field(default_factory=Lineage, repr=False)
 
     def __post_init__(self) -> None:
         shape = tuple(self.data.shape)
@@ -159,10 +159,10 @@ class Mask:
         If the array has another shape or is not of integers.
     """
 
-    data: ArrayLike3D
+    data: ArrayLike3D = field(repr=False)
     grid: Grid
     labels: Sequence[Label] = ()
-    lineage: Lineage = field(default_factory=Lineage)
+    lineage: Lineage = field(default_factory=Lineage, repr=False)
 
     def __post_init__(self) -> None:
         if tuple(self.data.shape) != self.grid.shape:

@@ -147,12 +147,15 @@ def collect(model: Model, cohort: Cohort | None) -> Scored:
 
 
 def estimates(scored: Scored) -> list[Estimate]:
-    """Figures with intervals over patients."""
+    """Figures with intervals over patients, those that the task names first."""
     if scored.thresholds is None:
-        return multiclass_estimates(scored.truth, scored.probabilities, groups=scored.groups)
-    return binary_estimates(
-        scored.is_positive, scored.score, groups=scored.groups, threshold=scored.thresholds
-    )
+        found = multiclass_estimates(scored.truth, scored.probabilities, groups=scored.groups)
+    else:
+        found = binary_estimates(
+            scored.is_positive, scored.score, groups=scored.groups, threshold=scored.thresholds
+        )
+    wanted = {name: place for place, name in enumerate(scored.model.task.metrics)}
+    return sorted(found, key=lambda each: wanted.get(each.name, len(wanted)))
 
 
 def _rows(model: Model, cohort_id: str, parts: Sequence[str]) -> list[dict[str, Any]]:

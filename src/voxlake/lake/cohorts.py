@@ -41,8 +41,10 @@ class Cohort:
         Where it lies.
     cohort_id : str
         Digest over the members: equal members, equal identifier.
-    name, version : str, int
-        As people call it; written ``name@version``.
+    name : str
+        As people call it.
+    version : int
+        From 1; a cohort is written ``name@version``.
     condition : str
         The SQL condition that selected it.
     series, studies, patients : int

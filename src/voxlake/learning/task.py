@@ -9,10 +9,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from voxlake.core.errors import NotFoundError, SettingsError
+from voxlake.core.hints import hint
 from voxlake.core.plan import Plan
 from voxlake.core.settings import Settings
 from voxlake.core.toml import to_toml
 from voxlake.learning.settings import SplitSettings, TrainingSettings
+from voxlake.metrics.names import METRICS
 from voxlake.networks.registry import read_settings
 from voxlake.processing.registry import STEPS, load_plan
 
@@ -70,7 +72,7 @@ class Task(Settings):
     training : TrainingSettings
         How the network is fitted.
     metrics : tuple of str
-        What evaluation shows first.
+        What evaluation names first; the others follow.
     """
 
     name: Name
@@ -96,6 +98,14 @@ class Task(Settings):
             raise SettingsError("network: missing key 'name', for example name = \"cnn\"")
         settings = read_settings(name, values)
         return {"name": name, **settings.model_dump(mode="json")}
+
+    @field_validator("metrics")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in METRICS:
+                raise ValueError(f"unknown metric '{name}'{hint(name, METRICS)}")
+        return names
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -235,7 +235,7 @@ def _read_exactly(descriptor: int, path: str, offset: int, length: int) -> bytes
         if not part:
             raise IntegrityError(
                 f"object '{path}' ends {length} bytes before the range that was asked; "
-                "it is damaged or the catalogue is wrong: run verify"
+                "it is damaged or the catalogue is wrong: restore it from a backup"
             )
         parts.append(part)
         offset += len(part)

@@ -92,7 +92,7 @@ def read_members(
     try:
         members = objects.get_ranges(pack, ranges)
     except NotFoundError:
-        raise IntegrityError(f"pack '{pack}' is not in the lake; run verify") from None
+        raise IntegrityError(f"pack '{pack}' is not in the lake; restore it from a backup") from None
     for member, expected in zip(members, sha256 or [], strict=False):
         found = digest_bytes(member)
         if found != expected:

@@ -78,7 +78,7 @@ class StoredArray:
             return np.asarray(self._values[key])
         except (RuntimeError, OSError) as error:
             raise IntegrityError(
-                f"array '{self._place[1]}' is damaged and cannot be decoded; run verify, then prepare again"
+                f"array '{self._place[1]}' is damaged and cannot be decoded; restore it from a backup"
             ) from error
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
@@ -121,7 +121,7 @@ def _checked_shards(folder: Path, array: str, recorded: int | None) -> int:
     if found != expected:
         raise IntegrityError(
             f"array '{array}' has {found} shards, expected {expected}; what is missing would read as zeros: "
-            "run verify, then prepare again"
+            "restore it from a backup"
         )
     return found
 
