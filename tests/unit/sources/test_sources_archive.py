@@ -133,7 +133,9 @@ def test_encrypted_unknown_or_misplaced(tmp_path, at, layout, value):
     assert failure(item) == "archive_member"
 
 
-@pytest.mark.parametrize("data", [b"PK\x03\x04 no end", b"x", packed({"a": b"1" * 99})[:-30]])
+@pytest.mark.parametrize(
+    "data", [b"PK\x03\x04 no end", b"x", packed({"a": b"1" * 99})[:-30]], ids=["no end", "no zip", "cut"]
+)
 def test_a_broken_archive_is_one_item_that_fails(tmp_path, data):
     (tmp_path / "a.zip").write_bytes(data)
     (tmp_path / "b.dcm").write_bytes(b"1")
