@@ -174,7 +174,7 @@ def _size(size: int) -> str:
 
 def _help(function: Callable[..., Any]) -> str:
     """The docstring without its examples: the command line has its own."""
-    return inspect.getdoc(function).split("\nExamples\n")[0] if function.__doc__ else ""  # type: ignore[union-attr]
+    return (inspect.getdoc(function) or "").split("\nExamples\n")[0].replace("``", "")
 
 
 def _ordered(parameters: list[inspect.Parameter]) -> list[inspect.Parameter]:

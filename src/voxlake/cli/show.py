@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from voxlake.core.errors import UsageError
 from voxlake.core.reasons import REASONS
 from voxlake.core.run import Run
 from voxlake.lake.cohorts import Cohort
@@ -76,22 +77,18 @@ def _data(value: Any, rows: Any, options: Shared) -> None:
     elif options.format == "csv":
         print(_csv(rows), end="")
     elif options.format == "parquet":
-        _write(value, rows, None, "parquet")
+        raise UsageError("parquet is binary: give --output FILE")
     else:
         _table(rows, value.columns if isinstance(value, Result) else None)
 
 
-def _write(value: Any, rows: Any, output: Path | None, kind: str) -> None:
-    from voxlake.core.errors import UsageError
-
-    if kind == "parquet":
-        if not isinstance(value, Result) or output is None:
-            raise UsageError("parquet is binary: give --output FILE, with `sql`")
+def _write(value: Any, rows: Any, output: Path, kind: str) -> None:
+    if kind == "parquet" and isinstance(value, Result):
         value.write(output, "parquet")
     elif kind == "json":
-        output.write_text(json.dumps(rows, default=_plain, indent=2) + "\n")  # type: ignore[union-attr]
+        output.write_text(json.dumps(rows, default=_plain, indent=2) + "\n", encoding="utf-8")
     else:
-        output.write_text(_csv(rows if isinstance(rows, list) else [rows]))  # type: ignore[union-attr]
+        output.write_text(_csv(rows if isinstance(rows, list) else [rows]), encoding="utf-8")
 
 
 def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None) -> None:
