@@ -181,6 +181,6 @@ def test_no_token_survives_in_any_nesting(tree, policy, implicit):
     assert TOKEN.encode() not in result.data
     assert b"1.2.3.4" not in result.data
     assert b"SOMEBODY" not in result.data
-    assert result.dataset.PatientName == result.patient_id
+    assert result.dataset.PatientName == result.dataset.PatientID
     again = deidentify(dataset, load_policy(policy), ONE)
     assert again.data == result.data

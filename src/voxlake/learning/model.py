@@ -20,9 +20,8 @@ from voxlake.learning.inference import predict_probabilities
 from voxlake.learning.task import Task, load_task
 from voxlake.networks.registry import build
 from voxlake.networks.weights import weights_from_bytes
-from voxlake.processing.registry import STEPS, load_plan
 
-__all__ = ["Model", "get_model", "model_path", "task_plan"]
+__all__ = ["Model", "get_model", "model_path"]
 
 
 @dataclass(frozen=True)
@@ -116,13 +115,6 @@ def model_path(model_id: str, name: str) -> str:
     return f"models/{model_id}/{name}"
 
 
-def task_plan(task: Task) -> Plan:
-    """The plan of a task."""
-    if isinstance(task.plan, str):
-        return load_plan(task.plan)
-    return Plan.from_tables(task.plan, steps=STEPS, where=f"plan of task '{task.name}'")
-
-
 def get_model(lake: Lake, name: str) -> Model:
     """Find a model by its identifier, the first characters of it, or the name of its task (the newest one).
 
@@ -145,4 +137,4 @@ def get_model(lake: Lake, name: str) -> Model:
     row = found[0]
     task = load_task(lake.objects.get(model_path(row["model_id"], "task.toml")).decode())
     card = json.loads(lake.objects.get(model_path(row["model_id"], "card.json")))
-    return Model(lake, row, task, task_plan(task), card)
+    return Model(lake, row, task, task.load_plan(), card)

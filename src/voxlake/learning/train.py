@@ -21,7 +21,7 @@ from voxlake.learning.data import derived_seed
 from voxlake.learning.gather import Gathered, gather
 from voxlake.learning.inference import predict_probabilities
 from voxlake.learning.loop import fit
-from voxlake.learning.model import model_path, task_plan
+from voxlake.learning.model import model_path
 from voxlake.learning.rows import Spoken, prediction_rows
 from voxlake.learning.split import Fold, Split, make_split
 from voxlake.learning.task import Task, load_task
@@ -66,7 +66,7 @@ def train(lake: Lake, task: str | Path | Task, *, progress: bool | None = None) 
     """
     job = task if isinstance(task, Task) else load_task(task)
     cohort = get_cohort(lake, job.cohort)
-    plan_digest = task_plan(job).digest()
+    plan_digest = job.load_plan().digest()
     arguments = {
         "task": job.model_dump(mode="json"),
         "task_digest": job.digest(),
@@ -164,7 +164,7 @@ def _train(job: _Training, progress: bool | None) -> None:
         "code_version": version("voxlake"),
     }
     job.put("task.toml", job.task.to_toml())
-    job.put("plan.toml", task_plan(job.task).to_toml())
+    job.put("plan.toml", job.task.load_plan().to_toml())
     job.put("split.json", json.dumps(job.split.to_dict(ids)))
     job.put("card.json", json.dumps(card))
     job.recorder.add("models", [_model_row(job, parameters, time.perf_counter() - started)])
