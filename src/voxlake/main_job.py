@@ -5,6 +5,7 @@ Real images have no labels here, so learning is shown on phantoms, and every pag
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.resources import as_file, files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -16,7 +17,7 @@ from voxlake.evaluation.evaluate import evaluate
 from voxlake.evaluation.report import report
 from voxlake.lake.cohorts import select
 from voxlake.lake.ingest import ingest
-from voxlake.lake.lake import open_lake
+from voxlake.lake.lake import Lake, open_lake
 from voxlake.learning.task import load_task
 from voxlake.learning.train import train
 from voxlake.volumes.prepare import prepare
@@ -37,12 +38,12 @@ where coalesce(manufacturer, '') not like 'voxlake%'
 group by all order by all""",
     ),
     (
-        "Which image types hold 'DERIVED', and how are they encoded? Every tag can be asked for.",
-        """select modality, transfer_syntax_uid, count(*) as files,
-       any_value(tags ->> '$.00080008.Value[0]') as image_type
+        "In which encodings did they come, and how many are derived images? Every tag can be asked for.",
+        """select transfer_syntax_uid, count(*) as files,
+       count(*) filter (tags ->> '$.00080008.Value[0]' = 'DERIVED') as derived
 from instances
-where tags ->> '$.00080008.Value[0]' = 'DERIVED'
-group by all order by files desc, modality""",
+where coalesce(manufacturer, '') not like 'voxlake%'
+group by all order by files desc, 1""",
     ),
 )
 TASK = """
@@ -88,7 +89,8 @@ def demo(folder: str | Path = "demo", *, patients: int = PATIENTS, progress: boo
     Returns
     -------
     Run
-        The run that wrote the report; ``result["report"]`` is its path.
+        The run that wrote the report, with what was stored, left out, changed and scored in ``result``;
+        ``result["report"]`` is the path of the page.
 
     Raises
     ------
@@ -103,8 +105,8 @@ def demo(folder: str | Path = "demo", *, patients: int = PATIENTS, progress: boo
     home.mkdir(parents=True, exist_ok=True)
     lake = open_lake(home / "lake", key=home / "lake.key")
     with as_file(_real_images()) as images:
-        ingest(lake, images, progress=progress)
-    ingest(lake, f"{PHANTOMS}&patients={patients}", progress=progress)
+        real = ingest(lake, images, progress=progress)
+    made = ingest(lake, f"{PHANTOMS}&patients={patients}", progress=progress)
     scans = select(
         lake,
         "scans",
@@ -114,9 +116,9 @@ def demo(folder: str | Path = "demo", *, patients: int = PATIENTS, progress: boo
     nodules = select(lake, "nodules", "manufacturer like 'voxlake%'")
     prepare(nodules, plan="ct-phantom", progress=progress)
     train(lake, load_task(TASK), progress=progress)
-    evaluate(lake, "nodule")
+    scored = evaluate(lake, "nodule")
     stored = "select run_id from runs where verb = 'ingest' and counts ->> 'stored' is not null order by 1"
-    return report(
+    page = report(
         lake,
         "nodule",
         intake=[row[0] for row in lake.sql(stored).rows()],
@@ -124,6 +126,22 @@ def demo(folder: str | Path = "demo", *, patients: int = PATIENTS, progress: boo
         questions=QUESTIONS,
         output=home / "report.html",
     )
+    shown = {
+        "real DICOM files": real.balance(),
+        "not stored, and why": dict(real.reasons),
+        "changed by de-identification": real.result["changes"],
+        "phantoms (synthetic)": made.balance(),
+        **{question: _answer(lake, statement) for question, statement in QUESTIONS},
+        "scores on phantoms, 3 folds by patient": "",
+        "scores": scored.result["scores"],
+        "report": page.result["report"],
+    }
+    return replace(page, verb="demo", result=shown)
+
+
+def _answer(lake: Lake, statement: str) -> str:
+    answer = lake.sql(statement)
+    return "; ".join(" ".join(str(value) for value in row if value is not None) for row in answer.rows())
 
 
 def _real_images() -> Traversable:
