@@ -208,7 +208,7 @@ def test_what_must_stop_a_training_stops_it(ready: Lake, monkeypatch: pytest.Mon
     assert ready.sql("select count(*) from models").rows() == [(0,)]
 
 
-def test_shared_images_hold_patients_together(ready: Lake) -> None:
+def test_samples_are_what_was_prepared_and_labelled(ready: Lake) -> None:
     from voxlake.lake.cohorts import get_cohort
     from voxlake.learning.gather import gather
 
