@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from voxlake.core.digest import short
+from voxlake.core.errors import ItemError
 from voxlake.lake.lake import Lake
 from voxlake.lake.quarantine import CONFLICT, quarantined
 from voxlake.lake.recorder import Recorder
@@ -130,7 +131,12 @@ class Admission:
 
     def _conflict(self, item: Item, one: Taken, uid: str) -> None:
         detail = f"SOPInstanceUID {uid} is already stored with other content"
-        data = item.read(2**62)
+        data = None
+        try:
+            data = item.read(2**62)
+        except ItemError as error:
+            # The file went away since the worker read it; the run goes on and the row says so.
+            detail = f"{detail}; its bytes could not be read again ({error.reason})"
         row = quarantined(
             self.lake,
             item.name,

@@ -13,10 +13,11 @@ import pydicom
 import pytest
 from PIL import Image
 
-from voxlake.core.errors import KeyMismatchError, LakeError, NotFoundError, UsageError
+from voxlake.core.errors import ItemError, KeyMismatchError, LakeError, NotFoundError, UsageError
 from voxlake.lake.ingest import ingest
 from voxlake.lake.lake import Lake, open_lake
 from voxlake.lake.quarantine import quarantine_list, quarantine_show
+from voxlake.sources.open import open_source
 from voxlake.sources.phantoms import Phantoms
 from voxlake.store.packs import read_member
 
@@ -291,6 +292,36 @@ def test_a_hanging_and_a_dying_file_cost_only_themselves(lake: Lake, phantoms: P
     assert run.reasons == {"timeout": 1, "worker_died": 1}
     attempts = lake.sql("select reason, attempts from items where reason is not null order by 1").rows()
     assert attempts == [("timeout", 2), ("worker_died", 2)]
+
+
+def test_a_conflict_whose_file_went_away_does_not_end_the_run(
+    lake: Lake, phantoms: Phantoms, tmp_path: Path
+) -> None:
+    first, second = write_phantoms(tmp_path / "in", phantoms)[:2]
+    other = pydicom.dcmread(first)
+    other.PixelData = bytes(len(other.PixelData))
+    other.save_as(second)
+    items: list[object] = list(open_source(first))
+    (conflict,) = open_source(second)
+    run = ingest(lake, _Source([*items, _Vanishing(conflict), *list(phantoms)[8:10]]), engine="serial")
+    assert run.counts == {"seen": 4, "stored": 3, "quarantined": 1}
+    (row,) = quarantine_list(lake)
+    assert row["detail"].endswith("could not be read again (unreadable_source)")
+
+
+class _Vanishing:
+    """Can be read once."""
+
+    size, ignored = None, None
+
+    def __init__(self, item) -> None:
+        self.item, self.name, self.hints, self.reads = item, item.name, item.hints, 0
+
+    def read(self, limit: int) -> bytes:
+        self.reads += 1
+        if self.reads > 1:
+            raise ItemError("unreadable_source", "gone")
+        return self.item.read(limit)
 
 
 class _Source(list):
