@@ -30,7 +30,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from voxlake.dicom.codestream import Codestream, jpeg2000_header, jpeg_header
+from voxlake.core.errors import ItemError
+from voxlake.dicom.codestream import END_OF_CODESTREAM, Codestream, jpeg2000_header, jpeg_header
 
 __all__ = ["CODECS", "Frame", "decode_frame"]
 
@@ -72,6 +73,8 @@ def decode_frame(encoded: bytes, syntax: str, shape: tuple[int, int, int], alloc
 
     Raises
     ------
+    ItemError
+        ``truncated``: the codestream has no end.
     ValueError
         If the codestream holds another shape. It is compared before anything is decoded, so a small file
         cannot ask for the memory of a huge one.
@@ -83,6 +86,7 @@ def decode_frame(encoded: bytes, syntax: str, shape: tuple[int, int, int], alloc
 
 def _jpeg(encoded: bytes, shape: tuple[int, int, int], _allocated: int) -> Frame:
     header = _checked(jpeg_header(encoded), shape)
+    _check_end(encoded)
     # The same colour space in and out keeps libjpeg from converting; which one is named does not matter.
     space = "YCBCR" if header.components == 3 else None
     values = imagecodecs.jpeg8_decode(encoded, colorspace=space, outcolorspace=space)
@@ -91,6 +95,9 @@ def _jpeg(encoded: bytes, shape: tuple[int, int, int], _allocated: int) -> Frame
 
 def _jpeg_ls(encoded: bytes, shape: tuple[int, int, int], _allocated: int) -> Frame:
     header = _checked(jpeg_header(encoded), shape)
+    if END_OF_CODESTREAM not in encoded:
+        # CharLS would read on behind the end: ten seconds for 772 bytes were seen.
+        raise ValueError("the codestream has no end")
     return Frame(_in_shape(imagecodecs.jpegls_decode(encoded), shape), header)
 
 
@@ -101,6 +108,7 @@ def _jpeg_2000(encoded: bytes, shape: tuple[int, int, int], _allocated: int) -> 
 
 def _high_throughput(encoded: bytes, shape: tuple[int, int, int], _allocated: int) -> Frame:
     header = _checked(jpeg2000_header(encoded), shape)
+    _check_end(encoded)
     # Without planar=False a colour image that was not transformed comes plane by plane.
     values = imagecodecs.htj2k_decode(encoded, planar=False)
     return Frame(_in_shape(values, shape), header, transformed=True)
@@ -122,6 +130,12 @@ def _checked(header: Codestream, shape: tuple[int, int, int]) -> Codestream:
     if found != shape:
         raise ValueError(f"the codestream holds {found} (rows, columns, samples), the header says {shape}")
     return header
+
+
+def _check_end(encoded: bytes) -> None:
+    # libjpeg and OpenJPH fill what is missing and do not say so; the other codecs do.
+    if END_OF_CODESTREAM not in encoded:
+        raise ItemError("truncated", "the codestream of a frame has no end")
 
 
 def _in_shape(values: Array, shape: tuple[int, int, int]) -> Array:

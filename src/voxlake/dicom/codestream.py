@@ -5,7 +5,11 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, replace
 
-__all__ = ["Codestream", "jpeg2000_header", "jpeg_header"]
+__all__ = ["END_OF_CODESTREAM", "Codestream", "jpeg2000_header", "jpeg_header"]
+
+# Last marker of JPEG, JPEG-LS (EOI) and JPEG 2000 (EOC) codestreams. Entropy-coded bytes never hold it, so a
+# frame without it has been cut.
+END_OF_CODESTREAM = b"\xff\xd9"
 
 # Start-of-frame markers of JPEG (ISO/IEC 10918-1 table B.1) and JPEG-LS (ISO/IEC 14495-1).
 _FRAMES = frozenset({*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0), 0xF7})

@@ -15,7 +15,7 @@ from voxlake.core.errors import ItemError
 from voxlake.dicom.codecs import CODECS, Frame, decode_frame
 from voxlake.dicom.colour import to_rgb
 from voxlake.dicom.guard import PYDICOM_ERRORS, quiet
-from voxlake.dicom.layout import Layout, read_layout, transfer_syntax
+from voxlake.dicom.layout import Layout, check_compressed, read_layout, transfer_syntax
 
 __all__ = ["decode_pixels"]
 
@@ -92,6 +92,7 @@ def _decode_native(dataset: Dataset, layout: Layout, syntax: UID) -> tuple[Array
 def _decode_encapsulated(dataset: Dataset, layout: Layout, syntax: UID) -> tuple[Array, str]:
     if layout.floating or layout.allocated == 1:
         raise ItemError("decode_error", "compressed pixel data must be integers of whole bytes")
+    check_compressed(layout, len(dataset.PixelData), syntax)
     frames = _encoded_frames(dataset, layout.frames)
     values = np.empty(_shape(layout), dtype=f"{'i' if layout.signed else 'u'}{layout.allocated // 8}")
     photometric = layout.photometric

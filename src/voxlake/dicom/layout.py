@@ -5,13 +5,53 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
-from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
 
 from voxlake.core.errors import ItemError
-from voxlake.dicom.elements import text, whole
+from voxlake.dicom.codestream import END_OF_CODESTREAM, jpeg2000_header, jpeg_header
+from voxlake.dicom.elements import raw_values, text, whole
 from voxlake.dicom.frames import frame_count
 
-__all__ = ["Layout", "read_layout", "transfer_syntax"]
+__all__ = ["Layout", "check_compressed", "check_pixels", "read_layout", "transfer_syntax"]
+
+# Samples of one compressed frame: OpenJPEG takes four bytes for each beside the result, and both must fit the
+# memory of a worker. A digital breast tomosynthesis slice has 2**23.
+MOST_SAMPLES = 2**29
+
+# PackBits makes at most 128 bytes out of two (PS3.5 annex G.3.1).
+_RLE_RATIO = 64
+# Huffman codes have a bit at least, one of them stands for 64 samples at most, and two of three colours may
+# come at half the resolution in both directions (ITU-T T.81). JPEG-LS and JPEG 2000 know no such bound.
+_JPEG_RATIO = 1024
+# Largest value of VR IS (PS3.5 table 6.2-1).
+_MOST_FRAMES = 2**31 - 1
+# Bytes of a codestream in which its header is looked for.
+_LONGEST_HEADER = 2**18
+_ITEM = b"\xfe\xff\x00\xe0"
+_HUFFMAN = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1})
+_JPEG = _HUFFMAN | {JPEGLSLossless, JPEGLSNearLossless}
+_JPEG_2000 = frozenset({JPEG2000Lossless, JPEG2000, HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K})
+_NATIVE = frozenset(
+    {ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian}
+)
 
 _SAMPLES = {
     "MONOCHROME1": 1,
@@ -42,6 +82,11 @@ class Layout:
     stored: int
     signed: bool
     floating: bool = False
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Rows, columns, samples."""
+        return self.rows, self.columns, self.samples
 
     @property
     def values_per_frame(self) -> int:
@@ -97,6 +142,105 @@ def read_layout(dataset: Dataset) -> Layout:
     )
     _check(layout)
     return layout
+
+
+def check_pixels(dataset: Dataset) -> None:
+    """Compare the pixel data with what the header says about them, without decoding any.
+
+    Where header and pixel data are of a kind that no decoder reads, nothing is said: such objects are
+    catalogued, and whoever wants their values is told why there are none.
+
+    Raises
+    ------
+    ItemError
+        ``truncated``: fewer bytes, frames or ends of frames than the header announces; ``decode_error``:
+        the first frame is of another shape, or a number of frames that cannot be.
+    """
+    if (frame_count(dataset) or 0) > _MOST_FRAMES:
+        raise ItemError("decode_error", f"more than {_MOST_FRAMES} frames")
+    try:
+        layout, syntax = read_layout(dataset), transfer_syntax(dataset)
+    except ItemError:
+        return
+    tag = next(tag for tag in (0x7FE00010, *_FLOATS) if tag in dataset)
+    found = raw_values(dataset, tag)
+    value = found[0] if found and isinstance(found[0], bytes) else b""
+    if syntax in _NATIVE:
+        _check_size(layout.native_bytes, len(value))
+    elif syntax in _JPEG or syntax in _JPEG_2000 or syntax == RLELossless:
+        check_compressed(layout, len(value), syntax)
+        _check_fragments(layout, value, syntax)
+
+
+def check_compressed(layout: Layout, length: int, syntax: UID) -> None:
+    """Refuse what a codec would fill the memory with, before it is called.
+
+    Parameters
+    ----------
+    layout : Layout
+        What the header says.
+    length : int
+        Bytes of the pixel data.
+    syntax : UID
+        Transfer syntax.
+
+    Raises
+    ------
+    ItemError
+        ``decode_error``: frames of more than `MOST_SAMPLES`; ``truncated``: more pixels than so few bytes can
+        stand for in RLE or JPEG.
+    """
+    if layout.values_per_frame > MOST_SAMPLES:
+        message = f"a frame of {layout.values_per_frame:,} samples; the limit is {MOST_SAMPLES:,}"
+        raise ItemError("decode_error", message)
+    if syntax == RLELossless:
+        _check_size(layout.native_bytes, length * _RLE_RATIO)
+    elif syntax in _HUFFMAN:
+        _check_size(layout.frames * layout.values_per_frame, length * _JPEG_RATIO)
+
+
+def _check_size(needed: int, there: int) -> None:
+    if there < needed:
+        message = f"the header announces {needed} bytes of pixels, there can be {there} at most"
+        raise ItemError("truncated", message)
+
+
+def _check_fragments(layout: Layout, value: bytes, syntax: UID) -> None:
+    first = _first_fragment(layout, value)
+    if syntax == RLELossless:
+        return
+    ends = value.count(END_OF_CODESTREAM)
+    if ends < layout.frames:
+        message = f"the header announces {layout.frames} frames, {ends} of them have an end"
+        raise ItemError("truncated", message)
+    try:
+        header = jpeg_header(first) if syntax in _JPEG else jpeg2000_header(first)
+    except ValueError:
+        # A first fragment may hold less than the header of its frame.
+        return
+    found, said = (header.rows, header.columns, header.components), layout.shape
+    if found != said:
+        raise ItemError(
+            "decode_error", f"the codestream holds {found} (rows, columns, samples), the header says {said}"
+        )
+
+
+def _first_fragment(layout: Layout, value: bytes) -> bytes:
+    """Check that there are as many fragments as frames, and give the beginning of the first."""
+    places = []
+    position = 0
+    while value[position : position + 4] == _ITEM and position + 8 <= len(value):
+        length = int.from_bytes(value[position + 4 : position + 8], "little")
+        places.append((position + 8, length))
+        position += 8 + length
+    if position != len(value):
+        raise ItemError("decode_error", "the fragments do not fill the pixel data, or reach over their end")
+    # The first item is the offset table.
+    if len(places) - 1 < layout.frames:
+        message = f"the header announces {layout.frames} frames, there are {len(places)} items of pixel data"
+        raise ItemError("truncated", message)
+    start, length = places[1]
+    return value[start : start + min(length, _LONGEST_HEADER)]
 
 
 def transfer_syntax(dataset: Dataset) -> UID:

@@ -7,25 +7,31 @@ import struct
 import zlib
 from io import BytesIO
 
-from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.filereader import dcmread
 from pydicom.filereader import read_dataset as parse_elements
-from pydicom.uid import DeflatedExplicitVRLittleEndian, MediaStorageDirectoryStorage
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+    MediaStorageDirectoryStorage,
+)
 
 from voxlake.core.errors import ItemError
 from voxlake.dicom.elements import raw_values, text
-from voxlake.dicom.guard import PYDICOM_ERRORS, quiet
+from voxlake.dicom.guard import PYDICOM_ERRORS, check_structure, quiet
+from voxlake.dicom.layout import check_pixels
 
 __all__ = ["is_dicomdir", "looks_like_dicom", "read_dataset"]
 
 UIDS = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
-# What a deflated data set may grow to; a 10 MB file of zeros would otherwise ask for 10 GB.
-INFLATED_LIMIT = 2 * 2**30
+# What a deflated data set may grow to; a 10 MB file of zeros would otherwise ask for 10 GB. Three copies (as
+# inflated, as values, as written again) fit the memory of a worker.
+INFLATED_LIMIT = 512 * 2**20
 
 _PREAMBLE = 132
-_UNDEFINED = 0xFFFFFFFF
-_TRAILING_PADDING = 0xFFFCFFFC
+# Explicit VR Little Endian in deflate, PS3.5 annex A.5, alone and as the header of JPIP references (A.7).
+_DEFLATED = frozenset({DeflatedExplicitVRLittleEndian, "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"})
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _LONGEST_UID = 64
 # Groups that a file without preamble may begin with: meta information, or the first group of a data set.
@@ -65,8 +71,9 @@ def read_dataset(data: bytes) -> Dataset:
     Raises
     ------
     ItemError
-        ``not_dicom``, ``parse_error``, ``truncated``, ``missing_uid`` or ``invalid_uid``. An index of a
-        medium (`is_dicomdir`) is returned without a look at its UIDs.
+        ``not_dicom``, ``parse_error``, ``truncated``, ``missing_uid`` or ``invalid_uid``; ``too_large`` for
+        text without end; ``decode_error`` if the pixel data are of another shape than the header says. An
+        index of a medium (`is_dicomdir`) is returned without a look at its UIDs.
     """
     if not looks_like_dicom(data):
         raise ItemError("not_dicom", "neither a DICOM preamble nor the first element of a data set was found")
@@ -82,44 +89,60 @@ def read_dataset(data: bytes) -> Dataset:
             raise ItemError("parse_error", f"the data set breaks its structure: {kind}") from None
         if not len(dataset):
             raise ItemError("parse_error", "no data element could be read")
-        _check_complete(dataset)
         if not is_dicomdir(dataset):
             _check_uids(dataset)
+            check_pixels(dataset)
     return dataset
 
 
 def _parse(data: bytes) -> Dataset:
-    if DeflatedExplicitVRLittleEndian.encode() in data[: 2**16]:
-        deflated = _parse_deflated(data)
-        if deflated is not None:
-            return deflated
+    start = _PREAMBLE if data[128:_PREAMBLE] == b"DICM" else 0
+    body = check_structure(data, start, implicit=False, group=0x0002)
+    meta = parse_elements(BytesIO(data[start:body]), False, True)
+    syntax = text(meta, "TransferSyntaxUID")
+    if syntax in _DEFLATED:
+        return _parse_deflated(data, body, FileMetaDataset(meta))
+    try:
+        _check_body(data, body, syntax)
+    except ItemError as error:
+        # An index is not stored; that it is one can be told from its beginning.
+        if (
+            error.reason != "truncated"
+            or text(meta, "MediaStorageSOPClassUID") != MediaStorageDirectoryStorage
+        ):
+            raise
     stream = BytesIO(data)
     dataset = dcmread(stream, force=True)
-    # pydicom swallows the end of the file inside a value of undefined length and goes back to its start.
+    # pydicom ends at what it takes for the end of an item; what it left unread would be lost.
     if stream.tell() < len(data) and any(data[stream.tell() :]):
         raise ItemError("truncated", "the file ends before the delimiter of the last element")
     return dataset
 
 
-def _parse_deflated(data: bytes) -> Dataset | None:
-    """Parse a deflated file (PS3.5 annex A.5); None if its meta information names another encoding."""
-    start = _PREAMBLE if data[128:_PREAMBLE] == b"DICM" else 0
-    stream = BytesIO(data)
-    stream.seek(start)
-    meta = parse_elements(stream, False, True, stop_when=lambda tag, _vr, _length: tag >> 16 != 0x0002)
-    if text(meta, "TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
-        return None
+def _check_body(data: bytes, start: int, syntax: str | None) -> None:
+    # A command set (group 0000) may stand between meta information and data set, in implicit VR always.
+    start = check_structure(data, start, implicit=True, group=0x0000)
+    implicit, little = syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian
+    if syntax is None:
+        implicit = data[start + 4 : start + 6] not in _VALUE_REPRESENTATIONS
+        # The first group in the wrong byte order: 0008 reads as 0800.
+        little = implicit or int.from_bytes(data[start : start + 2], "little") < 0x0400
+    check_structure(data, start, implicit=implicit, little=little)
+
+
+def _parse_deflated(data: bytes, start: int, meta: FileMetaDataset) -> Dataset:
+    """Parse a deflated file (PS3.5 annex A.5)."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    inflated = inflater.decompress(data[stream.tell() :], INFLATED_LIMIT)
+    inflated = inflater.decompress(memoryview(data)[start:], INFLATED_LIMIT)
     if inflater.unconsumed_tail:
         raise ItemError("parse_error", f"the deflated data set is larger than {INFLATED_LIMIT} bytes")
     if not inflater.eof:
         raise ItemError("truncated", "the deflated data set ends before its last block")
+    check_structure(inflated, 0, implicit=False)
     body = parse_elements(BytesIO(inflated), False, True)
+    preamble = data[:128] if data[128:_PREAMBLE] == b"DICM" else None
     # Not the original stream: positions in the inflated bytes mean nothing in the file.
-    return FileDataset(
-        BytesIO(), body, data[:128] if start else None, FileMetaDataset(meta), is_implicit_VR=False
-    )
+    return FileDataset(BytesIO(), body, preamble, meta, is_implicit_VR=False)
 
 
 def _starts_with_element(data: bytes) -> bool:
@@ -130,21 +153,6 @@ def _starts_with_element(data: bytes) -> bool:
         if group in _FIRST_GROUPS and element <= 0x0100:
             return data[4:6] in _VALUE_REPRESENTATIONS or (order == "<" and length <= len(data) - 8)
     return False
-
-
-def _check_complete(dataset: Dataset) -> None:
-    # pydicom hands out what is left of a value that the end of the file cuts off, and swallows the error.
-    for element in dataset.values():
-        if not isinstance(element, RawDataElement) or element.length in (0, _UNDEFINED):
-            continue
-        if element.tag == _TRAILING_PADDING:
-            continue
-        there = len(element.value or b"")
-        if there < element.length:
-            raise ItemError(
-                "truncated",
-                f"element {element.tag} announces {element.length} bytes, the file holds {there} of them",
-            )
 
 
 def _check_uids(dataset: Dataset) -> None:

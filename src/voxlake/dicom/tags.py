@@ -8,6 +8,7 @@ from typing import Any
 
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 
 from voxlake.dicom.guard import PYDICOM_ERRORS
 
@@ -15,16 +16,18 @@ __all__ = ["tags_as_json"]
 
 # Binary values longer than this are left out; they are in the pack, one range read away.
 BULK_LIMIT = 1024
+# Characters of a text, or number of values, beyond which an element is left out too: a row has to travel.
+VALUE_LIMIT = 65_536
 _BINARY = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN", "OB or OW"})
 
 
 def tags_as_json(dataset: Dataset) -> str:
     """Write every element, private and nested ones included, in the DICOM JSON model (PS3.18 annex F).
 
-    Three things go beyond the model. A binary value over `BULK_LIMIT` bytes is written as
-    ``{"vr": ..., "omitted": number of bytes}``. An element that cannot be parsed is written as
-    ``{"vr": ..., "error": "unreadable"}``. Numbers that JSON does not know are the texts ``"NaN"``, ``"inf"``
-    and ``"-inf"``.
+    Three things go beyond the model. A binary value over `BULK_LIMIT` bytes, and a text or list over
+    `VALUE_LIMIT` characters or values, is written as ``{"vr": ..., "omitted": how many}``. An element that
+    cannot be parsed is written as ``{"vr": ..., "error": "unreadable"}``. Numbers that JSON does not know are
+    the texts ``"NaN"``, ``"inf"`` and ``"-inf"``.
 
     Returns
     -------
@@ -75,10 +78,16 @@ def _written(element: DataElement, checked: bool) -> dict[str, Any]:
         return {"vr": "SQ", "Value": value} if value else {"vr": "SQ"}
     if representation in _BINARY and isinstance(element.value, bytes) and len(element.value) > BULK_LIMIT:
         return {"vr": representation[:2], "omitted": len(element.value)}
+    if _length(element.value) > VALUE_LIMIT:
+        return {"vr": representation[:2], "omitted": _length(element.value)}
     written: dict[str, Any] = element.to_json_dict(None, 0)
     if "Value" in written:
         written["Value"] = [_finite(value) for value in written["Value"]]
     return written
+
+
+def _length(value: Any) -> int:
+    return len(value) if isinstance(value, str | bytes | list | MultiValue) else 1
 
 
 def _finite(value: Any) -> Any:

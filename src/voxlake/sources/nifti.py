@@ -10,6 +10,7 @@ import gzip
 import io
 import math
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import nibabel
@@ -30,6 +31,7 @@ MAX_BYTES = 4 << 30
 _HEAD = 544
 # Deflate makes at most 1,032 bytes out of one.
 _DEFLATE_RATIO = 1100
+_PIECE = 1 << 20
 _MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
 _BAD_HEADER = (HeaderDataError, ValueError, KeyError, OverflowError, TypeError, ZeroDivisionError)
 
@@ -185,7 +187,11 @@ def _end(header: Any, shape: tuple[int, int, int], times: int) -> int:
 
 def _check_length(header: Any, data: bytes, shape: tuple[int, int, int], times: int) -> None:
     end = _end(header, shape, times)
-    if not data.startswith(b"\x1f\x8b") and len(data) < end:
+    if data.startswith(b"\x1f\x8b"):
+        # Piece by piece: what comes out is not needed yet and may be a thousand times as large.
+        for _ in _pieces(data, end):
+            continue
+    elif len(data) < end:
         raise ItemError("truncated", f"{len(data):,} bytes, the NIfTI header announces {end:,}")
 
 
@@ -202,20 +208,27 @@ def _values(header: Any, data: bytes) -> NDArray[Any]:
 
 
 def _unpacked(data: bytes, end: int) -> bytes:
+    return b"".join(_pieces(data, end))
+
+
+def _pieces(data: bytes, end: int) -> Iterator[bytes]:
+    """Unpack the first `end` bytes, no more; damage and bytes that are not there are found on the way."""
     if end > _DEFLATE_RATIO * len(data):
         raise ItemError("truncated", f"{len(data):,} packed bytes cannot hold the {end:,} announced")
+    left = end
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
-            raw = file.read(end)
+            while left > 0 and (piece := file.read(min(left, _PIECE))):
+                left -= len(piece)
+                yield piece
             # At the end of the file, gzip compares its checksum.
             file.read(1)
     except EOFError:
         raise ItemError("truncated", "the gzip file ends too early") from None
     except (OSError, zlib.error):
         raise ItemError("decode_error", "the gzip file is damaged") from None
-    if len(raw) < end:
-        raise ItemError("truncated", f"{len(raw):,} bytes, the NIfTI header announces {end:,}")
-    return raw
+    if left > 0:
+        raise ItemError("truncated", f"{end - left:,} bytes, the NIfTI header announces {end:,}")
 
 
 def _channels(values: NDArray[Any]) -> NDArray[Any]:

@@ -29,6 +29,12 @@ __all__ = ["MAX_PIXELS", "read_jpeg", "read_png", "scan_jpeg", "scan_png"]
 MAX_PIXELS = 80_000_000
 
 _GREY = {0, 4}
+# Deflate makes at most 1,032 bytes out of one.
+_DEFLATE_RATIO = 1100
+# A Huffman code has a bit at least and stands for 64 pixels at most; arithmetic codes may be shorter.
+_JPEG_RATIO = 512
+_ARITHMETIC = frozenset(range(0xC9, 0xD0))
+_END_OF_JPEG = b"\xff\xd9"
 # Start-of-frame markers; C4, C8 and CC are tables and an extension (T.81 table B.1).
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ALONE = frozenset({0x01, *range(0xD0, 0xD8)})
@@ -84,13 +90,18 @@ def _png_header(data: bytes) -> _Header:
     if data[12:16] != b"IHDR":
         raise ItemError("decode_error", "the PNG file does not begin with its header")
     columns, rows, depth, colour = struct.unpack_from(">2I2B", data, 16)
-    at = 8
+    at, packed = 8, 0
     while data[at + 4 : at + 8] != b"IEND":
         if at + 12 > len(data):
             raise ItemError("truncated", "the PNG file ends before its end mark")
-        at += 12 + int.from_bytes(data[at : at + 4], "big")
-    samples = 1 if colour in _GREY else 3
-    return _checked(_Header(rows, columns, samples, 16 if depth == 16 else 8, lossy=False))
+        length = int.from_bytes(data[at : at + 4], "big")
+        packed += length if data[at + 4 : at + 8] == b"IDAT" else 0
+        at += 12 + length
+    header = _checked(
+        _Header(rows, columns, 1 if colour in _GREY else 3, 16 if depth == 16 else 8, lossy=False)
+    )
+    _check_ratio(rows * columns * depth // 8, packed, _DEFLATE_RATIO)
+    return header
 
 
 def _jpeg_header(data: bytes) -> _Header:
@@ -104,7 +115,12 @@ def _jpeg_header(data: bytes) -> _Header:
         elif marker in _ALONE:
             at += 2
         elif marker in _FRAMES:
-            return _frame_header(data[at + 4 : at + 10], marker)
+            header = _frame_header(data[at + 4 : at + 10], marker)
+            if data.find(_END_OF_JPEG, at) < 0:
+                raise ItemError("truncated", "the JPEG file ends before its end mark")
+            if marker not in _ARITHMETIC:
+                _check_ratio(header.rows * header.columns, len(data), _JPEG_RATIO)
+            return header
         elif marker in {0xD9, 0xDA}:
             raise ItemError("decode_error", "the JPEG file has no frame header")
         else:
@@ -127,6 +143,12 @@ def _checked(header: _Header) -> _Header:
         message = f"{header.rows} x {header.columns} pixels; the limit is {MAX_PIXELS:,} in one image"
         raise ItemError("decode_error", message)
     return header
+
+
+def _check_ratio(pixels: int, there: int, ratio: int) -> None:
+    if pixels > there * ratio:
+        message = f"the header announces more than the {there:,} bytes of compressed pixels can hold"
+        raise ItemError("truncated", message)
 
 
 def _columns(header: _Header) -> dict[str, Any]:

@@ -16,6 +16,8 @@ _END = struct.Struct("<4s4H2IH")
 _END64 = struct.Struct("<4sQ2H2I4Q")
 _LOCATOR = struct.Struct("<4sIQI")
 _COMMENT = 0xFFFF
+# Whoever lists an archive holds all names in memory; half a million members with ordinary names have 90 MB.
+_LONGEST_DIRECTORY = 1 << 28
 _IN_EXTRA = 0xFFFFFFFF
 _UTF8 = 0x0800
 
@@ -42,11 +44,16 @@ def members(file: BinaryIO) -> Iterator[Member]:
     Raises
     ------
     ItemError
-        ``archive_member``: no directory, or one that breaks its own structure.
+        ``archive_member``: no directory, or one that breaks its own structure; ``archive_limit``: a directory
+        of more than 256 MiB.
     OSError
         The file cannot be read.
     """
     start, length, shift = _find(file)
+    if length > _LONGEST_DIRECTORY:
+        raise ItemError(
+            "archive_limit", f"a directory of {length:,} bytes; the limit is {_LONGEST_DIRECTORY:,}"
+        )
     file.seek(start)
     while length > 0:
         fixed = file.read(_ENTRY.size)

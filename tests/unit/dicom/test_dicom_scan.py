@@ -11,7 +11,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, 
 from voxlake.dicom.frames import frame_groups
 from voxlake.dicom.read import read_dataset
 from voxlake.dicom.scan import scan
-from voxlake.dicom.tags import BULK_LIMIT, tags_as_json
+from voxlake.dicom.tags import BULK_LIMIT, VALUE_LIMIT, tags_as_json
 from voxlake.store.schema import DERIVED_COLUMNS, HEADER_COLUMNS
 
 VALUES = np.arange(12, dtype=np.int16).reshape(3, 4)
@@ -266,3 +266,14 @@ def test_numbers_unknown_to_json_are_texts(make):
     dataset.add_new(0x00189087, "FD", [float("nan"), float("inf"), float("-inf"), 1.5])
     tags = json.loads(tags_as_json(dataset))
     assert tags["00189087"]["Value"] == ["NaN", "inf", "-inf", 1.5]
+
+
+def test_texts_and_lists_without_end_are_left_out():
+    dataset = Dataset()
+    dataset.TextValue = "x" * (VALUE_LIMIT + 1)
+    dataset.add_new(0x00283006, "US", [1] * (VALUE_LIMIT + 1))
+    dataset.ImageComments = "y" * 100
+    tags = json.loads(tags_as_json(dataset))
+    assert tags["0040A160"] == {"vr": "UT", "omitted": VALUE_LIMIT + 1}
+    assert tags["00283006"] == {"vr": "US", "omitted": VALUE_LIMIT + 1}
+    assert tags["00204000"]["Value"] == ["y" * 100]

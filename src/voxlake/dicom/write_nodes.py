@@ -1,0 +1,130 @@
+"""Nodes to the bytes of a DICOM file (PS3.10): the mirror of `voxlake.dicom.parse_bytes`."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterable
+
+from voxlake.core.errors import ItemError
+from voxlake.dicom.nodes import LONG_VRS, Branch, Encoding, Item, Leaf, known_vr
+from voxlake.dicom.parse_bytes import DEFLATED
+
+__all__ = ["padded", "write_file"]
+
+_LONG = frozenset(LONG_VRS)
+_UNDEFINED = 0xFFFFFFFF
+_LONGEST_SHORT = 0xFFFF
+_NULL_PADDED = frozenset({"UI", "OB", "UN"})
+_META_LENGTH = 0x00020000
+
+
+def padded(vr: str, value: bytes) -> bytes:
+    """Bring a value to even length with the padding of its VR (PS3.5 6.2)."""
+    if len(value) % 2 == 0:
+        return value
+    return value + (b"\0" if vr in _NULL_PADDED else b" ")
+
+
+def write_file(syntax: str, meta: Iterable[Leaf], root: Item) -> bytes:
+    """Write a file: an empty preamble, meta information, the data set in its own encoding.
+
+    Parameters
+    ----------
+    syntax : str
+        Transfer Syntax UID; it must be the one that the nodes are encoded in.
+    meta : iterable of Leaf
+        Elements of group 0002 in order, without the group length.
+    root : Item
+        The data set. Sequences are written with defined lengths.
+
+    Raises
+    ------
+    ItemError
+        ``deidentify_failed``: a nested data set has another byte order than the file, or encapsulated pixel
+        data have an odd length.
+    """
+    head: list[bytes] = []
+    size = _Writer(Encoding(False, True, ()), head).write(meta)
+    body: list[bytes] = []
+    _Writer(root.encoding, body).write(root.nodes)
+    if syntax in DEFLATED:
+        packer = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
+        packed = packer.compress(b"".join(body)) + packer.flush()
+        body = [packed + b"\0" * (len(packed) % 2)]
+    start = b"\0" * 128 + b"DICM" + struct.pack("<HH2sHI", 0x0002, 0, b"UL", 4, size)
+    return b"".join((start, *head, *body))
+
+
+class _Writer:
+    """Appends encoded elements to a list of byte strings."""
+
+    def __init__(self, encoding: Encoding, out: list[bytes]) -> None:
+        order = "<" if encoding.little else ">"
+        self._implicit, self._little = encoding.implicit, encoding.little
+        self._out = out
+        self._short = struct.Struct(f"{order}HH2sH").pack
+        self._long = struct.Struct(f"{order}HH2sHI").pack
+        self._plain = struct.Struct(f"{order}HHI").pack
+
+    def write(self, nodes: Iterable[Leaf | Branch]) -> int:
+        """Append elements; return how many bytes they take."""
+        out, size = self._out, 0
+        for node in nodes:
+            if isinstance(node, Branch):
+                size += self._sequence(node)
+                continue
+            value = node.value
+            if len(value) % 2:
+                if node.undefined:
+                    # Padding would stand between the last fragment and the delimiter.
+                    raise ItemError("deidentify_failed", "encapsulated pixel data have an odd length")
+                value = padded(node.vr, value)
+            head = self._head(node.tag, node.vr, _UNDEFINED if node.undefined else len(value))
+            out.append(head)
+            out.append(value)
+            size += len(head) + len(value)
+            if node.undefined:
+                out.append(self._plain(0xFFFE, 0xE0DD, 0))
+                size += 8
+        return size
+
+    def _sequence(self, branch: Branch) -> int:
+        out = self._out
+        place, size = len(out), 0
+        # The length of what follows is known only afterwards.
+        out.append(b"")
+        for item in branch.items:
+            if item.encoding.little != self._little:
+                raise ItemError("deidentify_failed", "a nested data set has another byte order than its file")
+            start = len(out)
+            out.append(b"")
+            length = self.write(item.nodes)
+            out[start] = self._plain(0xFFFE, 0xE000, length)
+            size += 8 + length
+        if self._implicit and known_vr(branch.tag) != "SQ":
+            # Only its undefined length tells readers that an element which they do not know is a sequence.
+            out[place] = head = self._head(branch.tag, "SQ", _UNDEFINED)
+            out.append(self._plain(0xFFFE, 0xE0DD, 0))
+            return len(head) + size + 8
+        out[place] = head = self._head(branch.tag, "SQ", size)
+        return len(head) + size
+
+    def _head(self, tag: int, vr: str, length: int) -> bytes:
+        group, element = tag >> 16, tag & 0xFFFF
+        if self._implicit:
+            return self._plain(group, element, length)
+        if " or " in vr:
+            vr = _definite(vr, length)
+        if vr in _LONG:
+            return self._long(group, element, vr.encode(), 0, length)
+        if length > _LONGEST_SHORT:
+            # PS3.5 6.2.2, note 2: a value too long for its VR is written as UN.
+            return self._long(group, element, b"UN", 0, length)
+        return self._short(group, element, vr.encode(), length)
+
+
+def _definite(vr: str, length: int) -> str:
+    """Choose among VRs that the dictionary leaves open, for an element whose file did not state one."""
+    options = vr.split(" or ")
+    return "OW" if "OW" in options and length > 2 else options[0]
