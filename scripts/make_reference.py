@@ -29,6 +29,8 @@ from voxlake.lake.views import VIEWS
 from voxlake.learning.settings import AugmentationSettings, SplitSettings, TrainingSettings
 from voxlake.learning.task import Task
 from voxlake.networks.registry import NETWORKS
+from voxlake.privacy.own_rule import OwnRule
+from voxlake.privacy.pixels import Waiver
 from voxlake.privacy.policy import OPTION_CODES, PRESETS, Policy
 from voxlake.processing.registry import STEPS, plan_names
 from voxlake.sources.mapping_rules import MappingSettings, RuleSettings
@@ -286,6 +288,8 @@ def _settings_page() -> Iterator[str]:
             for name, each in NETWORKS.items()
         ),
         ("Policy", "A [policy file](../how-to/choose-a-policy.md).", Policy),
+        ("Own rule", "One `[[rules]]` table of a [policy file](../privacy/write-a-policy.md).", OwnRule),
+        ("Waiver", "One `[[waivers]]` table of a [policy file](../privacy/write-a-policy.md).", Waiver),
         ("Mapping", "A [mapping file](../how-to/map-names-to-labels.md).", MappingSettings),
         ("Mapping: rule", "The tables `[[rules]]`.", RuleSettings),
         ("Phantoms", "What may stand behind `phantoms:?`.", Phantoms),

@@ -12,6 +12,18 @@ from voxlake.lake.lake import Lake, open_lake
 from voxlake.sources.phantoms import Phantoms
 from voxlake.store.keys import LakeKey
 
+WAIVED = """
+name = "waived"
+options = ["clean_descriptors", "retain_longitudinal_modified_dates", "retain_patient_characteristics"]
+
+[[waivers]]
+what = "png"
+reason = "noise, made by the test"
+
+[[waivers]]
+what = "jpeg"
+reason = "noise, made by the test"
+"""
 _BESIDE = Path(__file__).parents[2] / "shared" / "data"
 
 
@@ -40,6 +52,12 @@ def new_lake(tmp_path: Path) -> Callable[..., Lake]:
 def lake(new_lake: Callable[..., Lake]) -> Lake:
     """A new, empty lake."""
     return new_lake()
+
+
+@pytest.fixture
+def waived() -> str:
+    """A policy that lets pictures in."""
+    return WAIVED
 
 
 @pytest.fixture

@@ -21,13 +21,18 @@ if TYPE_CHECKING:
     from voxlake.core.volume import Mask, Volume
     from voxlake.evaluation.evaluate import evaluate
     from voxlake.evaluation.report import report
+    from voxlake.exchange.deidentify import deidentify
     from voxlake.lake.cohorts import Cohort, cohort_list, cohort_show, get_cohort, select
     from voxlake.lake.ingest import ingest
+    from voxlake.lake.keys import keys_show
     from voxlake.lake.label import label
     from voxlake.lake.lake import Lake
     from voxlake.lake.lake import open_lake as open  # noqa: A004 - as in tarfile.open, h5py, zarr
     from voxlake.lake.lineage import trace
+    from voxlake.lake.pseudonym import pseudonym
     from voxlake.lake.quarantine import quarantine_list, quarantine_show
+    from voxlake.lake.rekey import keys_rekey
+    from voxlake.lake.rotate import keys_rotate
     from voxlake.lake.sql import sql
     from voxlake.learning.predict import predict
     from voxlake.learning.task import Task, load_task
@@ -68,17 +73,22 @@ __all__ = [
     "VoxlakeError",
     "cohort_list",
     "cohort_show",
+    "deidentify",
     "demo",
     "evaluate",
     "get_cohort",
     "ingest",
     "iter_volumes",
+    "keys_rekey",
+    "keys_rotate",
+    "keys_show",
     "label",
     "load_plan",
     "load_task",
     "open",
     "predict",
     "prepare",
+    "pseudonym",
     "quarantine_list",
     "quarantine_show",
     "report",

@@ -20,15 +20,33 @@ from voxlake.lake.ingest import ingest
 from voxlake.lake.lake import Lake, open_lake
 from voxlake.learning.task import load_task
 from voxlake.learning.train import train
+from voxlake.privacy.policy import load_policy
 from voxlake.volumes.prepare import prepare
 
-__all__ = ["QUESTIONS", "TASK", "demo"]
+__all__ = ["POLICY", "QUESTIONS", "TASK", "demo"]
 
 PATIENTS = 120
 # Several nodules each, and few thick slices: a task that a laptop learns in a minute.
 PHANTOMS = (
     "phantoms:?seed=1&slices=20&rows=48&columns=48&second_study=0&smallest=9&largest=14&fewest=4&most=7"
 )
+POLICY = """
+name = "demo"
+options = [
+    "clean_descriptors",
+    "retain_longitudinal_modified_dates",
+    "retain_patient_characteristics",
+    "retain_safe_private",
+]
+
+[[waivers]]
+what = "modality:US"
+reason = "test images that pydicom publishes: what is drawn into them is public already"
+
+[[waivers]]
+what = "sop_class:SecondaryCaptureImageStorage"
+reason = "test images that pydicom publishes: what is drawn into them is public already"
+"""
 QUESTIONS = (
     (
         "What is in the real files, by modality and geometry?",
@@ -73,7 +91,8 @@ learning_rate = 3e-3
 def demo(folder: str | Path = "demo", *, patients: int = PATIENTS, progress: bool | None = None) -> Run:
     """Run the main job from real DICOM files to a report.
 
-    Ingests the 68 real files of the package ``pydicom-data`` (six modalities, some odd on purpose), shows
+    Ingests the 68 real files of the package ``pydicom-data`` (six modalities, some odd on purpose) under a
+    policy that waives the check of ultrasound and captures, because these are published test images. It shows
     what was stored and what was not, asks two questions in SQL and builds volumes. Then it makes phantoms,
     which are synthetic and said to be, trains a small network on them by patient, and scores it.
 
@@ -103,10 +122,10 @@ def demo(folder: str | Path = "demo", *, patients: int = PATIENTS, progress: boo
     """
     home = Path(folder)
     home.mkdir(parents=True, exist_ok=True)
-    lake = open_lake(home / "lake", key=home / "lake.key")
+    lake = open_lake(home / "lake", key=home / "lake.key", policy=POLICY)
     with as_file(_real_images()) as images:
-        real = ingest(lake, images, progress=progress)
-    made = ingest(lake, f"{PHANTOMS}&patients={patients}", progress=progress)
+        real = ingest(lake, images, policy=POLICY, progress=progress)
+    made = ingest(lake, f"{PHANTOMS}&patients={patients}", policy=POLICY, progress=progress)
     scans = select(
         lake,
         "scans",
@@ -130,6 +149,10 @@ def demo(folder: str | Path = "demo", *, patients: int = PATIENTS, progress: boo
         "real DICOM files": real.balance(),
         "not stored, and why": dict(real.reasons),
         "changed by de-identification": real.result["changes"],
+        "pixels waived": real.result["waived"],
+        "waivers of the policy": "; ".join(
+            f"{waiver.what}: {waiver.reason}" for waiver in load_policy(POLICY).waivers
+        ),
         "phantoms (synthetic)": made.balance(),
         **{question: _answer(lake, statement) for question, statement in QUESTIONS},
         "scores on phantoms, 3 folds by patient": "",

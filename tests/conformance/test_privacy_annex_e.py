@@ -18,6 +18,7 @@ from pydicom.tag import Tag
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from voxlake.core.errors import ItemError
+from voxlake.dicom.nodes import known_vr
 from voxlake.privacy.deidentify import deidentify, preview
 from voxlake.privacy.policy import load_policy
 from voxlake.privacy.profile import load_profile
@@ -32,8 +33,6 @@ class Key:
 PSEUDONYMS = Pseudonymiser(Key())
 FOLDER = Path(pydicom.__file__).parent / "data" / "test_files"
 NOT_IN_A_FILE = (0, 2)
-# pydicom 3.0 does not know attributes that came after its dictionary.
-VR_OF_NEWER = "LO"
 
 
 SPECIAL = {"private": 0x00091001, "50xxxxxx": 0x50021003, "60xx3000": 0x60023000, "60xx4000": 0x60FE4000}
@@ -47,7 +46,8 @@ def vr_of(tag: int) -> str:
     if Tag(tag).is_private:
         return "LO"
     if not dictionary_has_tag(tag):
-        return "OB" if tag >> 24 in (0x50, 0x60) and tag & 0xFFFF == 0x3000 else VR_OF_NEWER
+        # pydicom 3.0 does not know attributes that came after its dictionary.
+        return "OB" if tag >> 24 in (0x50, 0x60) and tag & 0xFFFF == 0x3000 else known_vr(tag) or "LO"
     return dictionary_VR(tag).split(" or ")[0]
 
 

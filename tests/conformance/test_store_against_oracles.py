@@ -86,7 +86,7 @@ def test_sql_agrees_with_pandas(tmp_path: Path) -> None:
 def test_sealed_bytes_are_plain_aes_gcm() -> None:
     key = LakeKey(bytes(range(32)))
     sealed = key.seal(b"data", context="quarantine/x")
-    cipher = AESGCM(key._derive(b"seal"))
+    cipher = AESGCM(key.generations[0]._derive(b"seal"))
     assert cipher.decrypt(sealed[1:13], sealed[13:], sealed[:1] + b"quarantine/x") == b"data"
 
 

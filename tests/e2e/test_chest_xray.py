@@ -23,13 +23,22 @@ pytestmark = [pytest.mark.realdata, pytest.mark.xdist_group("chest_xray"), pytes
 
 @pytest.fixture
 def xrays(lake: Lake, realdata: Path) -> Lake:
-    """All images, ingested and prepared."""
-    run = ingest(lake, realdata / "chest_xray_pneumonia", mapping=EXAMPLE / "mapping.toml")
+    """All images, let in under the waiver of the example, and prepared."""
+    source, mapping = realdata / "chest_xray_pneumonia", EXAMPLE / "mapping.toml"
+    run = ingest(lake, source, mapping=mapping, policy=EXAMPLE / "policy.toml")
     assert run.counts == {"seen": 2502, "stored": 2494, "already": 7, "ignored": 1}
+    assert run.result["waived"] == {"jpeg": 2494}
     cohort = select(lake, "chest", "modality = 'DX'")
     assert (cohort.series, cohort.patients) == (2494, 1564)
     assert prepare(cohort, plan="xray-64").counts == {"seen": 2494, "stored": 2494}
     return lake
+
+
+def test_without_the_waiver_no_image_comes_in(lake: Lake, realdata: Path) -> None:
+    source = realdata / "chest_xray_pneumonia" / "train" / "NORMAL"
+    run = ingest(lake, source)
+    assert run.counts == {"seen": run.counts["seen"], "quarantined": run.counts["seen"]}
+    assert run.reasons == {"pixels_unchecked": run.counts["seen"]}
 
 
 def shorter(task: Task, **training: int) -> Task:

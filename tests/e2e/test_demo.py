@@ -17,6 +17,10 @@ def test_the_demo_leaves_a_report(tmp_path: Path) -> None:
     assert run.result["real DICOM files"] == "68 seen = 37 stored + 31 quarantined"
     assert run.result["not stored, and why"] == {"uid_conflict": 29, "invalid_uid": 1, "truncated": 1}
     assert run.result["changed by de-identification"]["uid_mapped"] > 100
+    waived = run.result["pixels waived"]
+    assert set(waived) == {"modality:US", "sop_class:SecondaryCaptureImageStorage"}
+    assert sum(waived.values()) < 37
+    assert "modality:US: test images that pydicom publishes" in run.result["waivers of the policy"]
     assert run.result["phantoms (synthetic)"] == "320 seen = 320 stored"
     page = Path(run.result["report"]).read_text()
     assert len(page) < 3_000_000
@@ -24,6 +28,8 @@ def test_the_demo_leaves_a_report(tmp_path: Path) -> None:
         "Synthetic images",
         "68 seen = 37 stored + 31 quarantined",
         "uid_conflict",
+        "Pixels that came in under a waiver of the policy",
+        "test images that pydicom publishes",
         "1.2.840.10008.1.2.4.50",
     ):
         assert shown in page

@@ -132,13 +132,13 @@ def _shared(*, with_lake: bool, prints: bool) -> list[inspect.Parameter]:
 
 
 def _prints(returned: Any) -> bool:
-    return getattr(returned, "__name__", "") in {"Result", "list", "dict"}
+    return getattr(returned, "__name__", "") in {"Result", "list", "dict", "str"}
 
 
 def _annotation(verb: str, name: str, hint: Any) -> Any:
     if hint is Cohort:
         return Annotated[str, Parameter(help="Name of a cohort, or name@version.")]
-    if name in _BYTES and hint is int and verb in {"ingest", "prepare"}:
+    if name in _BYTES and hint is int and verb in {"ingest", "prepare", "keys_rekey", "deidentify"}:
         about = f"{_BYTES[name]}, for example 4GiB."
         return Annotated[int, Parameter(converter=_bytes, help=about, show_default=_size)]
     plain = _plain(hint)

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 __all__ = ["build_app", "main", "run"]
 
 _ABOUT = "Imaging lake: collect, de-identify, query, prepare, learn from and report on medical images."
-_GROUPS = {"cohort": "Look at frozen selections.", "quarantine": "Look at what was not let in."}
+_GROUPS = {
+    "cohort": "Look at frozen selections.",
+    "quarantine": "Look at what was not let in.",
+    "keys": "Look after the key of the lake.",
+}
 
 
 def main() -> None:

@@ -36,6 +36,9 @@ def show(verb: Verb, value: Any, options: Shared) -> int:
     if isinstance(value, Run):
         _run(value, options)
         return 1 if options.strict and value.failures else 0
+    if isinstance(value, str):
+        print(json.dumps({verb.command: value}) if options.json else value)
+        return 0
     rows = value.dicts() if isinstance(value, Result) else value
     _data(value, rows, options)
     if options.json:
@@ -53,6 +56,9 @@ def _run(run: Run, options: Shared) -> None:
         if name == "scores":
             for metric, figure in value.items():
                 console.print(f"  {metric:>20}  {_figure(figure)}", markup=False)
+        elif isinstance(value, list) and value and isinstance(value[0], Mapping):
+            console.print(f"  {name}:", markup=False)
+            console.print(_grid(value, list(value[0])))
         else:
             console.print(f"  {name}: {_short(value)}", markup=False)
     console.print(f"  run: {run.run_id}", markup=False)
@@ -96,16 +102,19 @@ def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None) -> 
     if not names:
         print("nothing", file=sys.stderr)
         return
+    Console(highlight=False).print(_grid(rows[:_ROWS_ON_A_TERMINAL], names), markup=False)
+    if len(rows) > _ROWS_ON_A_TERMINAL:
+        print(f"... {len(rows) - _ROWS_ON_A_TERMINAL:,} more; use --format csv for all", file=sys.stderr)
+
+
+def _grid(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Table:
     table = Table(show_edge=False, header_style="bold")
     for name in names:
         numbers = bool(rows) and all(isinstance(row[name], int | float | None) for row in rows)
         table.add_column(name, justify="right" if numbers else "left", overflow="fold")
-    for row in rows[:_ROWS_ON_A_TERMINAL]:
+    for row in rows:
         table.add_row(*(_cell(row[name]) for name in names))
-    console = Console(highlight=False)
-    console.print(table, markup=False)
-    if len(rows) > _ROWS_ON_A_TERMINAL:
-        print(f"... {len(rows) - _ROWS_ON_A_TERMINAL:,} more; use --format csv for all", file=sys.stderr)
+    return table
 
 
 def _mapping(values: Mapping[str, Any]) -> None:

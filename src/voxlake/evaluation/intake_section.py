@@ -14,6 +14,7 @@ from voxlake.evaluation.content import Cell, Example, Ingest, Question, Table
 from voxlake.evaluation.slices import picture
 from voxlake.lake.cohorts import get_cohort
 from voxlake.lake.lake import Lake
+from voxlake.privacy.pixels import Waiver
 from voxlake.volumes.read import read_values
 
 __all__ = ["answer_table", "describe_intake", "find_run"]
@@ -76,6 +77,8 @@ def describe_intake(
         tables.append(_reasons(reasons))
     if changes:
         tables.append(_changed(changes, found))
+    if any(run.result.get("waived") for run in found):
+        tables.append(_waived(found))
     return Ingest(
         balance="; ".join(run.balance() for run in found),
         tables=tuple(tables),
@@ -124,6 +127,25 @@ def _changed(changes: Counter[str], runs: Sequence[Run]) -> Table:
     rows = tuple((_CHANGES.get(name, name), count) for name, count in changes.most_common())
     return Table(
         f"What de-identification changed (policy {', '.join(policies)})", ("What was done", "Times"), rows
+    )
+
+
+def _waived(runs: Sequence[Run]) -> Table:
+    counts: Counter[str] = Counter()
+    reasons: dict[str, set[str]] = {}
+    for run in runs:
+        counts.update(run.result.get("waived", {}))
+        for values in run.arguments.get("policy", {}).get("waivers", ()):
+            waiver = Waiver.read(values)
+            reasons.setdefault(waiver.rule, set()).add(waiver.reason)
+    rows = tuple(
+        (rule, count, "; ".join(sorted(reasons.get(rule, ())))) for rule, count in counts.most_common()
+    )
+    return Table(
+        "Pixels that came in under a waiver of the policy",
+        ("What is waived", "Files", "Reason"),
+        rows,
+        note="Nobody cleaned these pixels; the policy says why they may come in.",
     )
 
 

@@ -5,16 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from voxlake.core.errors import NotFoundError
+from voxlake.core.errors import NotFoundError, UsageError
 from voxlake.core.run import Run
 from voxlake.evaluation.content import Ingest, ReportData
 from voxlake.evaluation.intake_section import describe_intake
 from voxlake.evaluation.model_report import describe_model
 from voxlake.evaluation.page import render_report
 from voxlake.evaluation.run_report import describe_run
+from voxlake.evaluation.study_report import (
+    describe_study,
+    is_study,
+    looks_like_uid,
+    study_json,
+    study_page,
+    unknown_study,
+)
 from voxlake.lake.cohorts import get_cohort
 from voxlake.lake.lake import Lake
-from voxlake.lake.recorder import start_run
+from voxlake.lake.recorder import Recorder, start_run
 from voxlake.learning.model import get_model
 
 __all__ = ["report"]
@@ -30,14 +38,14 @@ def report(
     questions: Sequence[tuple[str, str]] = (),
     output: str | Path | None = None,
 ) -> Run:
-    """Write one self-contained page about a model or a run.
+    """Write one self-contained page about a model, a run or the de-identification of a study.
 
     Parameters
     ----------
     lake : Lake
         The lake.
     subject : str
-        Identifier of a model, name of its task, or identifier of a run.
+        Identifier of a model, name of its task, identifier of a run, or StudyInstanceUID in the lake.
     cohort : str, optional
         About a model: score it on this cohort, which it has predicted, instead of its own test parts.
     intake : sequence of str
@@ -52,17 +60,29 @@ def report(
     Returns
     -------
     Run
-        ``result["report"]`` is the path of the page.
+        ``result["report"]`` is the path of the page. About a study, ``result["json"]`` is that of the same
+        content as JSON.
 
     Raises
     ------
     NotFoundError
-        There is neither such a model nor such a run.
+        There is no such model, run or study.
+    UsageError
+        About a study, an option was given that only the other reports have.
 
     Examples
     --------
     >>> report(lake, "pneumonia", output="report.html")  # doctest: +SKIP
     """
+    if is_study(lake, subject):
+        if cohort or intake or gallery or questions:
+            raise UsageError(
+                "a report about a study takes no cohort, intake, gallery or questions; leave them out"
+            )
+        return _about_study(lake, subject, output)
+    if looks_like_uid(subject):
+        # Before the run is recorded: it may be the original identifier, which must not come into the lake.
+        raise unknown_study(lake, subject)
     arguments = {"subject": subject, "cohort": cohort, "intake": list(intake), "gallery": gallery}
     with start_run(lake, "report", arguments) as recorder:
         recorder.saw()
@@ -71,22 +91,43 @@ def report(
             data = describe_run(lake, subject, shown)
         else:
             data = _about_model(lake, subject, cohort, shown)
-        page = render_report(data).encode()
-        name = f"reports/{recorder.run_id}/report.html"
-        lake.objects.put(name, page)
-        path = lake.objects.local_path(name)
-        if output is not None:
-            Path(output).parent.mkdir(parents=True, exist_ok=True)
-            Path(output).write_bytes(page)
-            path = Path(output)
+        _keep_page(lake, recorder, render_report(data).encode(), output)
         recorder.outcome(subject, "stored")
-        recorder.result |= {"report": str(path if path is not None else name), "bytes": len(page)}
     return recorder.run
+
+
+def _about_study(lake: Lake, study: str, output: str | Path | None) -> Run:
+    with start_run(lake, "report", {"subject": study}) as recorder:
+        recorder.saw()
+        facts = describe_study(lake, study)
+        created = recorder.started.isoformat(timespec="seconds")
+        _keep_page(lake, recorder, study_page(facts, created=created).encode(), output)
+        recorder.result["json"] = _keep(
+            lake, recorder, "report.json", study_json(facts, created=created).encode()
+        )
+        recorder.outcome(study, "stored")
+    return recorder.run
+
+
+def _keep_page(lake: Lake, recorder: Recorder, page: bytes, output: str | Path | None) -> None:
+    place = _keep(lake, recorder, "report.html", page)
+    if output is not None:
+        Path(output).parent.mkdir(parents=True, exist_ok=True)
+        Path(output).write_bytes(page)
+        place = str(Path(output))
+    recorder.result |= {"report": place, "bytes": len(page)}
+
+
+def _keep(lake: Lake, recorder: Recorder, name: str, data: bytes) -> str:
+    """Put a file beside the others of a report; returns where it lies."""
+    name = f"reports/{recorder.run_id}/{name}"
+    lake.objects.put(name, data)
+    return str(lake.objects.local_path(name) or name)
 
 
 def _about_model(lake: Lake, subject: str, cohort: str | None, shown: Ingest | None) -> ReportData:
     try:
         model = get_model(lake, subject)
     except NotFoundError as error:
-        raise NotFoundError(f"{error}; and there is no such run either") from None
+        raise NotFoundError(f"{error}; and there is no such run or study either") from None
     return describe_model(model, None if cohort is None else get_cohort(lake, cohort), shown)

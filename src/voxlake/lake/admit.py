@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from voxlake.core.digest import short
 from voxlake.core.errors import ItemError
+from voxlake.lake.deidentifications import ShapeRecord
 from voxlake.lake.lake import Lake
 from voxlake.lake.quarantine import CONFLICT, quarantined
 from voxlake.lake.recorder import Recorder
@@ -27,12 +29,19 @@ class Admission:
         The run.
     policy_digest : str
         Policy under which the items come in.
+
+    Attributes
+    ----------
+    waived : Counter
+        How many instances were stored under a waiver, by the rule on pixels that it waives.
     """
 
     def __init__(self, lake: Lake, recorder: Recorder, policy_digest: str) -> None:
         self.lake = lake
         self.recorder = recorder
         self.policy_digest = policy_digest
+        self.waived: Counter[str] = Counter()
+        self._shapes = ShapeRecord(lake, recorder)
         # What this run has admitted since the last commit.
         self._pending: dict[str, Mapping[str, Any]] = {}
         self._uids: dict[str, str] = {}
@@ -55,6 +64,7 @@ class Admission:
         uids = [one.row["sop_instance_uid"] for one in taken if one.row is not None]
         stored = self.lake.lookup.conflicts(uids)
         sealed = self._sealed(taken)
+        self._shapes.meet(taken)
         for item, one in zip(items, taken, strict=True):
             if one.outcome == "new":
                 self._new(item, one, here, stored, rows)
@@ -103,7 +113,9 @@ class Admission:
             self._conflict(item, one, uid)
             return
         self._pending[mac], self._uids[uid] = row, mac
+        self._shapes.admit(row["deidentification"])
         self.recorder.add("instances", [row])
+        self.waived.update(one.waived)
         self._label(one, row)
         if row["patient_id"] is None:
             self._finding(

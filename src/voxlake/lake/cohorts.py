@@ -118,7 +118,7 @@ def select(lake: Lake, name: str, condition: str = "true") -> Cohort:
         if not members:
             raise UsageError(f'no series fits: {condition}; look with `voxlake sql "select * from series"`')
         recorder.saw(len(members))
-        cohort_id = _identifier(members)
+        cohort_id = members_identifier(members)
         latest = _latest(lake, name)
         same = latest is not None and latest.cohort_id == cohort_id and latest.condition == condition
         version = latest.version if latest is not None and same else (latest.version if latest else 0) + 1
@@ -223,7 +223,7 @@ def cohort_show(lake: Lake, name: str) -> dict[str, Any]:
     }
 
 
-def _identifier(members: Sequence[Member]) -> str:
+def members_identifier(members: Sequence[Member]) -> str:
     parts = [part for member in members for part in (member.series_instance_uid, member.members_digest)]
     return digest_many(parts)[:32]
 

@@ -23,6 +23,7 @@ from voxlake.lake.recorder import Recorder, start_run
 from voxlake.lake.series import refresh_series
 from voxlake.lake.taken import Taken
 from voxlake.privacy.policy import Policy, load_policy
+from voxlake.privacy.pseudonym_list import PseudonymListReference, Unlisted
 from voxlake.sources.item import Item, Source
 from voxlake.sources.mapping import load_mapping
 from voxlake.sources.open import open_source
@@ -37,11 +38,13 @@ _WINDOW_GROUPS_PER_WORKER = 16
 _UNKNOWN_SIZE = 2**20
 
 
-def ingest(
+def ingest(  # noqa: PLR0913 - each option of the command is a parameter
     lake: Lake,
     *sources: str | Path | Source,
     policy: str | Path | None = None,
     mapping: str | Path | None = None,
+    pseudonyms: str | Path | None = None,
+    unlisted: Unlisted = "keyed",
     engine: str | Engine | None = None,
     timeout: float = 60.0,
     memory: int = 4 * 2**30,
@@ -64,6 +67,12 @@ def ingest(
         ``"research"``, ``"basic"``, ``"none"`` or a TOML file; by default the policy of the lake.
     mapping : path, optional
         TOML or CSV file that gives patient, label and modality by path.
+    pseudonyms : path, optional
+        CSV file with the columns ``original`` and ``pseudonym``: patients whose pseudonyms somebody else gave
+        out. It is read, never stored.
+    unlisted : str
+        With `pseudonyms`, what becomes of the patients who are not in it: ``"keyed"`` gives them the lake's
+        own pseudonyms, ``"refuse"`` sends them to quarantine.
     engine : str, optional
         ``"serial"`` or ``"processes:N"``; by default a process for each core.
     timeout : float
@@ -97,6 +106,7 @@ def ingest(
     rules = load_policy(policy) if policy is not None else lake.policy
     table = load_mapping(mapping) if mapping is not None else None
     opened = [open_source(source, mapping=table) for source in sources]
+    patients = _patients(lake, rules, pseudonyms, unlisted)
     lake.lookup.sync(lake.tables)
     arguments: dict[str, Any] = {
         "sources": len(opened),
@@ -104,9 +114,10 @@ def ingest(
         "policy_digest": rules.digest(),
         "labels_digests": [source.labels_digest for source in opened],
         "key_fingerprint": lake.key.fingerprint,
+        "pseudonyms": None if patients is None else [patients.digest, patients.unlisted],
     }
     with start_run(lake, "ingest", arguments) as recorder:
-        job = _Job(lake, recorder, Intake(lake.reference, rules, limit))
+        job = _Job(lake, recorder, Intake(lake.reference, rules, limit, patients))
         changes: Counter[str] = Counter()
         with using_engine(engine) as workers, progress_bar("ingest", enabled=progress) as bar:
             for source in opened:
@@ -119,9 +130,24 @@ def ingest(
             "policy": rules.name,
             "policy_digest": short(rules.digest()),
             "changes": dict(changes.most_common()),
+            "waived": dict(sorted(job.admission.waived.items())),
             "series": refresh_series(lake, recorder),
         }
     return recorder.run
+
+
+def _patients(
+    lake: Lake, rules: Policy, pseudonyms: str | Path | None, unlisted: Unlisted
+) -> PseudonymListReference | None:
+    if pseudonyms is None:
+        if unlisted != "keyed":
+            raise UsageError(
+                f"unlisted '{unlisted}' needs a list: name one with pseudonyms=... or --pseudonyms"
+            )
+        return None
+    if rules.profile == "none":
+        raise UsageError("policy 'none' keeps identifiers as they are, so a list of pseudonyms has no effect")
+    return PseudonymListReference.make(pseudonyms, unlisted, lake.key)
 
 
 class _Job:

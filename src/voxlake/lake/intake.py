@@ -16,13 +16,18 @@ from voxlake.core.errors import ItemError
 from voxlake.dicom.physics import read_physics
 from voxlake.dicom.read import read_dataset
 from voxlake.dicom.scan import scan
+from voxlake.lake.deidentifications import each_shape_once
 from voxlake.lake.lake import Lake, LakeReference
 from voxlake.lake.quarantine import CONFLICT, item_id, quarantine_id, quarantined
 from voxlake.lake.taken import Taken
 from voxlake.privacy.deidentify import deidentify
 from voxlake.privacy.images import strip_metadata
+from voxlake.privacy.pixel_facts import dicom_facts
+from voxlake.privacy.pixels import PixelFacts, check_pixels
 from voxlake.privacy.policy import Policy
+from voxlake.privacy.pseudonym_list import PseudonymListReference
 from voxlake.privacy.pseudonyms import Pseudonymiser
+from voxlake.privacy.shapes import Shape, dicom_shape, image_shape
 from voxlake.sources.images import scan_image, sniff
 from voxlake.sources.item import Item
 from voxlake.store.packs import write_pack
@@ -50,6 +55,7 @@ class _Kept:
     data: bytes
     row: dict[str, Any]
     changes: dict[str, int]
+    shape: Shape
 
 
 @dataclass
@@ -64,15 +70,18 @@ class Intake:
         De-identification policy.
     limit : int
         Largest file in bytes.
+    patients : PseudonymListReference, optional
+        Where the list of pseudonyms lies; the worker reads it itself.
     """
 
     lake: LakeReference
     policy: Policy
     limit: int
+    patients: PseudonymListReference | None = None
     _cache: dict[str, _Opened] = field(default_factory=dict, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"lake": self.lake, "policy": self.policy, "limit": self.limit, "_cache": {}}
+        return {**vars(self), "_cache": {}}
 
     def __call__(self, group: Sequence[Item]) -> list[Taken]:
         """Take in a group: one pack for each series in it, one `Taken` for each item, in order."""
@@ -84,13 +93,14 @@ class Intake:
             result = self._take(opened, item, place, kept)
             taken.append(replace(result, seconds=round(time.perf_counter() - start, 6)))
         _pack(opened.lake, kept)
-        return taken
+        return each_shape_once(taken)
 
     def _opened(self) -> _Opened:
         if "it" not in self._cache:
             lake = self.lake.open()
             lake.lookup.sync(lake.tables)
-            self._cache["it"] = _Opened(lake, Pseudonymiser(lake.key), self.policy.digest())
+            patients = None if self.patients is None else self.patients.open(lake.key)
+            self._cache["it"] = _Opened(lake, Pseudonymiser(lake.key, patients), self.policy.digest())
         return self._cache["it"]
 
     def _take(self, opened: _Opened, item: Item, place: int, kept: list[_Kept]) -> Taken:
@@ -107,9 +117,23 @@ class Intake:
         except ItemError as error:
             return self._refused(opened, item, name, data, mac, error)
         file.place = place
-        file.row |= {"source_mac": mac, "policy_digest": opened.policy_digest}
+        file.row |= {
+            "source_mac": mac,
+            "policy_digest": opened.policy_digest,
+            "deidentification": file.shape.digest,
+        }
         kept.append(file)
-        return Taken(name, "new", mac, row=file.row, labels=labels, patient=patient, changes=file.changes)
+        return Taken(
+            name,
+            "new",
+            mac,
+            row=file.row,
+            labels=labels,
+            patient=patient,
+            changes=file.changes,
+            waived=file.shape.waived,
+            shape=file.shape,
+        )
 
     def _check_conflict(self, opened: _Opened, item: Item, mac: str) -> None:
         """Refuse at once what was in conflict before, so that running again writes nothing."""
@@ -155,22 +179,24 @@ class Intake:
 
     def _dicom(self, opened: _Opened, item: Item, data: bytes) -> _Kept:
         original = read_dataset(data)
+        waived = check_pixels(dicom_facts(original, data, modality=item.hints.modality), self.policy)
         physics = read_physics(original)
-        clean = deidentify(
-            original, self.policy, opened.pseudonymiser, patient=item.hints.patient, original=data
-        )
+        clean = deidentify(data, self.policy, opened.pseudonymiser, patient=item.hints.patient)
         row = scan(clean.dataset, clean.data)
         row |= {name: value for name, value in physics.items() if value is not None}
         row |= {"format": "dicom", "patient_id": clean.patient_id}
-        return _Kept(0, clean.data, row, dict(clean.changes))
+        return _Kept(0, clean.data, row, dict(clean.changes), dicom_shape(clean, self.policy, waived))
 
     def _image(
         self, opened: _Opened, item: Item, data: bytes, kind: Literal["png", "jpeg", "nifti"]
     ) -> _Kept:
         row = scan_image(data, kind)
+        waived = check_pixels(PixelFacts(kind), self.policy)
         clean = data if self.policy.profile == "none" else strip_metadata(data, kind)
         hints, names = item.hints, opened.pseudonymiser
-        own = source_mac(opened.lake, data)
+        names.check_listed(hints.patient)
+        # By the first generation of the key alone: the next one then gives the UIDs that re-keying gives.
+        own = opened.lake.key.generations[0].mac("source", sha256(data).digest()).hex()
         patient = hints.patient or ""
         study = f"{patient}/{hints.study}" if hints.study else own
         series = f"{study}/{hints.series}" if hints.series else own
@@ -183,7 +209,9 @@ class Intake:
             "sop_class_uid": None,
             "tags": "{}",
         }
-        return _Kept(0, clean, row, {"metadata_stripped": 1} if clean != data else {})
+        changed = clean != data
+        shape = image_shape(kind, self.policy, changed=changed, waived=waived)
+        return _Kept(0, clean, row, {"metadata_stripped": 1} if changed else {}, shape)
 
 
 def _pack(lake: Lake, kept: Sequence[_Kept]) -> None:

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from voxlake.core.digest import digest_bytes, short
-from voxlake.core.errors import NotFoundError, SettingsError
+from voxlake.core.errors import ItemError, NotFoundError, SettingsError, UsageError
 from voxlake.core.hints import hint
 from voxlake.core.run import Run
 from voxlake.lake.lake import Lake
 from voxlake.lake.quarantine import item_id
 from voxlake.lake.recorder import Recorder, start_run
+from voxlake.privacy.pseudonym_list import PseudonymList, Unlisted, load_pseudonyms
 from voxlake.privacy.pseudonyms import Pseudonymiser
 
 __all__ = ["Level", "label"]
@@ -42,6 +43,8 @@ def label(
     subject: str | None = None,
     identifiers: Literal["original", "lake"] = "original",
     reader: str | None = None,
+    pseudonyms: str | Path | None = None,
+    unlisted: Unlisted = "keyed",
 ) -> Run:
     """Bring labels into the lake from a CSV file, also long after ingest.
 
@@ -62,6 +65,10 @@ def label(
         ``"original"`` as the hospital writes them, or ``"lake"`` if they are pseudonyms of this lake.
     reader : str, optional
         Who said so, where the file has no column ``reader``.
+    pseudonyms : path, optional
+        The list of pseudonyms that the images came in with, as for `ingest`; it counts at level ``patient``.
+    unlisted : str
+        What becomes of patients who are not in it: ``"keyed"`` or ``"refuse"``, as for `ingest`.
 
     Returns
     -------
@@ -86,7 +93,7 @@ def label(
     digest = digest_bytes(data)
     columns, lines = _read(data)
     who = _subject_column(columns, subject)
-    names = Pseudonymiser(lake.key)
+    names = Pseudonymiser(lake.key, _patients(pseudonyms, unlisted))
     arguments = {"level": level, "identifiers": identifiers, "file_digest": digest, "reader": reader}
     with start_run(lake, "label", arguments) as recorder:
         subjects: set[str] = set()
@@ -96,7 +103,13 @@ def label(
             for number, line in batch:
                 recorder.saw()
                 original = (line.get(who) or "").strip()
-                known = original if identifiers == "lake" else _pseudonym(names, level, original)
+                try:
+                    kept = identifiers == "lake" or not original
+                    known = original if kept else _pseudonym(names, level, original)
+                except ItemError as error:
+                    item = item_id(lake, f"{digest}:{number}")
+                    recorder.outcome(item, "failed", reason=error.reason, detail=f"line {number}")
+                    continue
                 found = _labels(line, who, reader) if original else []
                 rows += [{"level": level, "subject": known, "source": short(digest), **one} for one in found]
                 if found:
@@ -111,6 +124,16 @@ def label(
             "unmatched": _unmatched(lake, level, subjects),
         }
     return recorder.run
+
+
+def _patients(pseudonyms: str | Path | None, unlisted: Unlisted) -> PseudonymList | None:
+    if pseudonyms is None:
+        if unlisted != "keyed":
+            raise UsageError(
+                f"unlisted '{unlisted}' needs a list: name one with pseudonyms=... or --pseudonyms"
+            )
+        return None
+    return load_pseudonyms(pseudonyms, unlisted=unlisted)
 
 
 def _settle(recorder: Recorder, item: str, number: int, found: list[dict[str, Any]]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,13 +17,14 @@ from voxlake.core.settings import Settings
 from voxlake.core.toml import to_toml
 from voxlake.lake.views import VIEWS, cohort_views
 from voxlake.privacy.policy import Policy, load_policy
+from voxlake.privacy.policy import to_toml as policy_to_toml
 from voxlake.store.keys import LakeKey, default_key_file
 from voxlake.store.lookup import Lookup
 from voxlake.store.objects import Objects
 from voxlake.store.query import Result, run_sql
 from voxlake.store.tables import Tables
 
-__all__ = ["FORMAT_VERSION", "Lake", "LakeReference", "LakeSettings", "open_lake"]
+__all__ = ["FORMAT_VERSION", "Lake", "LakeReference", "LakeSettings", "make_lake", "open_lake"]
 
 FORMAT_VERSION = 1
 _SETTINGS = "lake.toml"
@@ -106,13 +107,18 @@ class Lake:
                 f"{self.settings.key_fingerprint}); name its file with key=... or --key. Without it nothing "
                 "can be brought in, because pseudonyms would not agree"
             )
-        key = LakeKey.from_file(self.key_file)
+        key = LakeKey.from_file(self.key_file, lake=self.settings.lake_id)
         if key.fingerprint != self.settings.key_fingerprint:
             raise KeyMismatchError(
                 f"the key at hand has fingerprint {key.fingerprint}, this lake needs "
                 f"{self.settings.key_fingerprint}; name the right file with key=... or --key"
             )
         return key
+
+    def reload_key(self) -> LakeKey:
+        """Read the key file again, for example after a rotation elsewhere."""
+        vars(self).pop("key", None)
+        return self.key
 
     @property
     def policy(self) -> Policy:
@@ -178,7 +184,7 @@ def open_lake(
     if not objects.exists(_SETTINGS):
         if not create:
             raise missing
-        _create(objects, url, key, policy)
+        make_lake(url, key=key, policy=policy)
     text = objects.get(_SETTINGS).decode()
     settings = LakeSettings.read(tomllib.loads(text), where=_SETTINGS)
     if settings.format_version > FORMAT_VERSION:
@@ -190,8 +196,34 @@ def open_lake(
     return Lake(str(url), settings, objects, key_file)
 
 
-def _create(objects: Objects, url: str | Path, key: str | Path | None, policy: str | Path | None) -> None:
-    stranger = next(iter(objects.list("")), None)
+def make_lake(
+    url: str | Path,
+    *,
+    key: str | Path | None = None,
+    policy: str | Path | Policy | None = None,
+    new_key: Callable[[], LakeKey] = LakeKey.generate,
+) -> None:
+    """Make a lake in an empty or new folder.
+
+    Parameters
+    ----------
+    url : str or Path
+        A folder.
+    key : path, optional
+        The key file, as for `open_lake`.
+    policy : str, path or Policy, optional
+        De-identification policy; ``"research"`` by default.
+    new_key : callable
+        Gives the key where there is no key file yet.
+
+    Raises
+    ------
+    LakeError
+        The folder holds other things.
+    """
+    objects = Objects.open(str(url))
+    # A lake whose making was cut short has its policy and no settings yet.
+    stranger = next((path for path in objects.list("") if path != _POLICY), None)
     if stranger is not None:
         raise LakeError(
             f"'{url}' is not empty and has no {_SETTINGS}; a lake is made in an empty or new folder only"
@@ -201,12 +233,14 @@ def _create(objects: Objects, url: str | Path, key: str | Path | None, policy: s
     if file.is_file():
         lake_key = LakeKey.from_file(file)
     else:
-        lake_key = LakeKey.generate()
+        lake_key = new_key()
         lake_key.save(file)
-    rules = load_policy(policy if policy is not None else "research")
+    rules = (
+        policy if isinstance(policy, Policy) else load_policy(policy if policy is not None else "research")
+    )
     settings = LakeSettings(
         format_version=FORMAT_VERSION, lake_id=lake_id, key_fingerprint=lake_key.fingerprint
     )
-    objects.put(_POLICY, to_toml(rules.model_dump(mode="json")).encode())
+    objects.put(_POLICY, policy_to_toml(rules).encode())
     # The settings come last and only once: of two processes that make the same lake, one wins.
     objects.put_new(_SETTINGS, to_toml(settings.model_dump()).encode())

@@ -12,9 +12,13 @@ __all__ = ["CONFLICT", "item_id", "quarantine_id", "quarantine_list", "quarantin
 
 CONFLICT = "uid_conflict"
 
+# The same bytes under another policy settle the matter only if they came later: a waiver lets in what was
+# held back, but what a laxer policy stored before does not hide that a stricter one could not be met.
 _CURRENT = """
 select quarantine.* from quarantine anti join instances
-on quarantine.source_mac = instances.source_mac and quarantine.policy_digest = instances.policy_digest
+on quarantine.source_mac = instances.source_mac and (
+    quarantine.policy_digest = instances.policy_digest or quarantine.committed_at <= instances.committed_at
+)
 """
 
 

@@ -12,14 +12,14 @@ from voxlake.lake.lake import Lake
 from voxlake.lake.recorder import Recorder
 from voxlake.store.schema import TABLES
 
-__all__ = ["members_digest", "refresh_series"]
+__all__ = ["MEMBERS_DIGEST", "members_digest", "refresh_series"]
 
 # Order does not matter, so that the digest is the same whichever way the files came in.
-_MEMBERS_DIGEST = "sha256(string_agg(sha256, '' order by sha256))"
+MEMBERS_DIGEST = "sha256(string_agg(sha256, '' order by sha256))"
 
 _STALE = f"""
 with now as (
-    select series_instance_uid, policy_digest, {_MEMBERS_DIGEST} as members_digest,
+    select series_instance_uid, policy_digest, {MEMBERS_DIGEST} as members_digest,
            max(committed_at) as newest
     from instances group by all
 ),

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from voxlake.privacy.shapes import Shape
+
 __all__ = ["Taken"]
 
 
@@ -30,6 +32,11 @@ class Taken:
         Row for `quarantine`.
     changes : mapping of str to int
         What de-identification did, and how often.
+    waived : tuple of str
+        Rules on pixels under whose waivers a new item comes in.
+    shape : Shape or None
+        What was done to each element of a new item, on the first item of a group that has this shape; the
+        row of each names it.
     """
 
     item: str
@@ -40,6 +47,8 @@ class Taken:
     patient: str | None = None
     quarantine: Mapping[str, Any] | None = None
     changes: Mapping[str, int] = field(default_factory=dict)
+    waived: tuple[str, ...] = ()
+    shape: Shape | None = None
     reason: str | None = None
     detail: str | None = None
     attempts: int = 1

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import re
 from datetime import date, timedelta
+from types import MappingProxyType
 
-__all__ = ["cap_age", "shift_date", "shift_datetime", "valid_time", "valid_timezone"]
+__all__ = [
+    "cap_age",
+    "shift_date",
+    "shift_datetime",
+    "valid_date",
+    "valid_datetime",
+    "valid_time",
+    "valid_timezone",
+]
 
 _DATE = re.compile(r"\d{8}")
 # Full date, then whatever part of the time and the offset from UTC is given (PS3.5 6.2, DT).
 _DATETIME = re.compile(r"(\d{8})((?:\d{2}(?:\d{2}(?:\d{2}(?:\.\d{1,6})?)?)?)?(?:[+-]\d{4})?)")
 _TIME = re.compile(r"\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?")
 _AGE = re.compile(r"(\d{3})([DWMY])")
+_PER_YEAR = MappingProxyType({"Y": 1, "M": 12, "W": 52.1775, "D": 365.2425})
 _TIMEZONE = re.compile(r"[+-]\d{4}")
 
 
@@ -51,6 +61,16 @@ def shift_datetime(text: str, days: int) -> str:
     return moved + match.group(2) if moved else ""
 
 
+def valid_date(text: str) -> str:
+    """Return a DICOM date (DA) unchanged, or ``""`` for anything but one full date of the calendar."""
+    return text if shift_date(text, 0) else ""
+
+
+def valid_datetime(text: str) -> str:
+    """Return a DICOM date and time (DT) unchanged, or ``""`` for a range, a partial or impossible one."""
+    return text if shift_datetime(text, 0) else ""
+
+
 def valid_time(text: str) -> str:
     """Return a DICOM time (TM) unchanged, or ``""`` for anything that is not one time."""
     return text if _TIME.fullmatch(text) and text.isascii() else ""
@@ -61,12 +81,20 @@ def valid_timezone(text: str) -> str:
     return text if _TIMEZONE.fullmatch(text) and text.isascii() else ""
 
 
-def cap_age(text: str) -> str:
-    """Return an age (AS), ages over 89 years as ``090Y``, and ``""`` for anything that is no age.
+def cap_age(text: str, maximum: int | None = 89) -> str:
+    """Return an age (AS), ages over the maximum as one year more, and ``""`` for anything that is no age.
 
     People over 89 are so few that their age points at them (HIPAA safe harbour, 45 CFR 164.514(b)(2)).
+
+    Parameters
+    ----------
+    text : str
+        ``nnnD``, ``nnnW``, ``nnnM`` or ``nnnY``.
+    maximum : int or None
+        In years; None leaves all ages.
     """
     match = _AGE.fullmatch(text)
     if match is None or not text.isascii():
         return ""
-    return "090Y" if match.group(2) == "Y" and int(match.group(1)) > 89 else text
+    years = int(match.group(1)) / _PER_YEAR[match.group(2)]
+    return text if maximum is None or years < maximum + 1 else f"{maximum + 1:03d}Y"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-__all__ = ["dummy", "padded"]
+from voxlake.dicom.write_nodes import padded
+
+__all__ = ["dummy", "dummy_like"]
 
 _TEXT = b"ANONYMIZED"
 _DUMMIES = MappingProxyType(
@@ -45,6 +47,10 @@ _DUMMIES = MappingProxyType(
     }
 )
 
+# VRs that are read as lists of numbers, whose length another element or the standard may prescribe.
+_WIDTHS = MappingProxyType({"AT": 4, "FD": 8, "FL": 4, "SL": 4, "SS": 2, "SV": 8, "UL": 4, "US": 2, "UV": 8})
+_DECIMAL = frozenset({"DS", "IS"})
+
 
 def dummy(vr: str) -> bytes:
     """Return a value of non-zero length that says nothing.
@@ -57,8 +63,19 @@ def dummy(vr: str) -> bytes:
     return padded(vr[:2], _DUMMIES.get(vr[:2], b"\0" * 2))
 
 
-def padded(vr: str, value: bytes) -> bytes:
-    """Bring a value to even length, as PS3.5 7.1.1 asks: NUL after UIDs and bytes, a space after text."""
-    if len(value) % 2 == 0:
-        return value
-    return value + (b"\0" if vr in ("UI", "OB", "UN") else b" ")
+def dummy_like(vr: str, value: bytes) -> bytes:
+    """Return a value that says nothing, with as many numbers as there were; of anything else it has one.
+
+    Parameters
+    ----------
+    vr : str
+        As for `dummy`.
+    value : bytes
+        What it stands in for.
+    """
+    one = _DUMMIES.get(vr[:2], b"\0" * 2)
+    if vr[:2] in _DECIMAL:
+        return padded(vr[:2], b"\\".join([one] * (value.count(b"\\") + 1)))
+    if vr[:2] in _WIDTHS:
+        return one * max(1, len(value) // _WIDTHS[vr[:2]])
+    return dummy(vr)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 from pydicom.datadict import tag_for_keyword
 
-from voxlake.privacy.tree import Item, decode
+from voxlake.dicom.nodes import Branch, Item, Leaf, decode
+from voxlake.privacy.cleaning import telling_words
 
 __all__ = ["header_identifiers"]
 
@@ -34,34 +37,65 @@ _KEYWORDS = (
 )
 _IDENTIFIERS = frozenset(tag for tag in map(tag_for_keyword, _KEYWORDS) if tag is not None)
 _PLACES = frozenset({0x00080080, 0x00081010})
+_STUDY_DATE = 0x00080020
+_DIGITS = 8
+_INSTITUTIONS = frozenset({0x00080080, 0x00102299})
 _MAKERS = (0x00080070, 0x00081090)
 
 
-def header_identifiers(tree: Item) -> tuple[set[str], set[str]]:
+def header_identifiers(tree: Item, kept: Callable[[int], bool]) -> tuple[set[str], set[str]]:
     """Collect the identifying words of a data set, at every depth.
 
     Parameters
     ----------
     tree : Item
         The opened data set.
+    kept : callable
+        Says whether the policy keeps an element; what it keeps is no secret elsewhere.
 
     Returns
     -------
     names : set of str
         All person names, in the form of PN values.
     identifiers : set of str
-        Numbers, addresses and institutions.
+        Numbers, addresses, institutions, and the dates of the top level where they do not stay.
     """
     makers = {tree.text(tag).casefold() for tag in _MAKERS}
+    searched = frozenset(tag for tag in _IDENTIFIERS if not kept(tag))
     names: set[str] = set()
-    identifiers: set[str] = set()
-    for item, leaf in tree.walk():
+    identifiers = set() if kept(_STUDY_DATE) else _dates(tree)
+    for item, leaf in _named(tree, searched):
+        text = decode(leaf, item.encoding)
         if leaf.vr == "PN":
-            names.update(decode(leaf, item.encoding).strip(" \0").split("\\"))
-        elif leaf.tag in _IDENTIFIERS:
-            stated = {part.strip(" \0") for part in decode(leaf, item.encoding).split("\\")}
-            if leaf.tag in _PLACES:
-                # A station that is called like its maker or model gives nothing away, and both are needed.
-                stated = {part for part in stated if part.casefold() not in makers}
-            identifiers.update(stated)
+            names.update(text.strip(" \0").split("\\"))
+            continue
+        stated = {part.strip(" \0") for part in text.split("\\")}
+        if leaf.tag in _PLACES:
+            # A station that is called like its maker or model gives nothing away, and both are needed.
+            stated = {part for part in stated if part.casefold() not in makers}
+        identifiers.update(stated)
+        if leaf.tag in _INSTITUTIONS:
+            identifiers |= telling_words(stated)
     return names, identifiers
+
+
+def _dates(tree: Item) -> set[str]:
+    """Return the dates of a data set as people and programs write them into texts."""
+    found: set[str] = set()
+    for node in tree.nodes:
+        if isinstance(node, Leaf) and node.vr in ("DA", "DT"):
+            date = node.value[:8].decode("ascii", "replace")
+            if date.isdecimal() and len(date) == _DIGITS:
+                year, month, day = date[:4], date[4:6], date[6:]
+                found |= {date, f"{year}-{month}-{day}", f"{year}/{month}/{day}", f"{year}.{month}.{day}"}
+                found |= {f"{day}.{month}.{year}", f"{day}/{month}/{year}", f"{month}/{day}/{year}"}
+    return found
+
+
+def _named(item: Item, searched: frozenset[int]) -> Iterator[tuple[Item, Leaf]]:
+    for node in item.nodes:
+        if isinstance(node, Branch):
+            for child in node.items:
+                yield from _named(child, searched)
+        elif node.tag in searched or node.vr == "PN":
+            yield item, node

@@ -5,7 +5,8 @@ is: never remove where the table allows a value to stay in place, and give a val
 required. So X/Z is emptied, X/D, Z/D and X/Z/D get a dummy value, X/Z/U* keeps the sequence and maps its
 UIDs. Every choice is valid for the stricter type and hides as much as the laxer one.
 
-Of several options that name one attribute, C (clean) wins over K (keep): the more protective one.
+Of several options that name one attribute, C (clean) wins over K (keep): the more protective one. So a device
+date under both Retain Device Identity and Retain Modified Dates is replaced and not kept.
 """
 
 from __future__ import annotations
@@ -14,16 +15,19 @@ from collections.abc import Iterable
 from enum import StrEnum
 from functools import lru_cache
 from types import MappingProxyType
+from typing import Literal, NamedTuple
 
-from voxlake.privacy.profile import Row, load_profile
+from voxlake.dicom.nodes import known_vr
+from voxlake.privacy.profile import Row, load_profile, load_safe_private
 
-__all__ = ["Action", "Rules", "rules_for"]
+__all__ = ["FILE_FORMAT", "Action", "Decision", "Rules", "is_shared_date", "rules_for"]
 
 _DEVICE = "retain_device_identity"
 _SHIFTED = "retain_longitudinal_modified_dates"
+_FULL_DATES = "retain_longitudinal_full_dates"
 
-# Dates of vocabularies, products and committees are the same for many patients: shifted, they would tell
-# every patient's shift to whoever knows the true date. Device dates are found by their column instead.
+# Dates of vocabularies, products and committees are the same for many patients: shifted with the patient,
+# they would tell the shift to whoever knows the true date. Those of devices are found by their column.
 _SHARED_DATES = frozenset(
     {
         0x00080106,
@@ -52,6 +56,19 @@ class Action(StrEnum):
     MAP_UID = "map_uid"
 
 
+class Decision(NamedTuple):
+    """An action, and the reason that a report gives for it."""
+
+    action: Action
+    why: str
+
+
+FILE_FORMAT = Decision(Action.REMOVE, "file format")
+_REMEMBERED = 16384
+# VRs that may stay where the dictionary does not know the tag: they are handled by VR or hold numbers.
+_TELLING = frozenset(
+    {"AT", "DA", "DS", "DT", "FD", "FL", "IS", "SL", "SQ", "SS", "SV", "TM", "UI", "UL", "US", "UV"}
+)
 _BASIC = MappingProxyType(
     {
         "X": Action.REMOVE,
@@ -79,45 +96,86 @@ class Rules:
     def __init__(self, options: Iterable[str]) -> None:
         self.options = frozenset(options)
         self._profile = load_profile()
+        self._safe = load_safe_private() if "retain_safe_private" in self.options else None
+        self._decided: dict[tuple[int, str], Decision | None] = {}
 
     @property
-    def shifts_dates(self) -> bool:
-        """Whether dates are moved (True) or taken away (False)."""
-        return _SHIFTED in self.options
+    def dates(self) -> Literal["keep", "shift", "remove"]:
+        """What becomes of dates that no row names."""
+        if _SHIFTED in self.options:
+            return "shift"
+        return "keep" if _FULL_DATES in self.options else "remove"
 
     @property
-    def keeps_safe_private(self) -> bool:
-        """Whether private elements that the standard knows to be safe stay."""
-        return "retain_safe_private" in self.options
+    def keeps_uids(self) -> bool:
+        """Whether UIDs that no row names stay."""
+        return "retain_uids" in self.options
 
     @property
-    def cleans_text(self) -> bool:
-        """Whether descriptors are cleaned (True) or taken away (False)."""
-        return "clean_descriptors" in self.options
+    def cleans_graphics(self) -> bool:
+        """Whether overlays are cleaned (True) or taken away (False)."""
+        return "clean_graphics" in self.options
 
-    def action(self, tag: int) -> Action | None:
-        """Return what the table says about a tag under these options, None if it is not listed."""
+    def safe_vr(self, creator: str | None, tag: int) -> str | None:
+        """Return the VR of a private element that may stay (``""``: as stated), None for one that may not."""
+        return None if self._safe is None or creator is None else self._safe.vr(creator, tag)
+
+    def decide(self, tag: int, vr: str) -> Decision | None:
+        """Return what is done to a public element, None where only its VR decides.
+
+        Parameters
+        ----------
+        tag : int
+            ``group << 16 | element``.
+        vr : str
+            VR of the value.
+        """
+        key = (tag, vr)
+        try:
+            return self._decided[key]
+        except KeyError:
+            decision = self._decide(tag, vr)
+        # Files decide which tags there are, so the memory of them must have an end.
+        if len(self._decided) < _REMEMBERED:
+            self._decided[key] = decision
+        return decision
+
+    def _decide(self, tag: int, vr: str) -> Decision | None:
+        if tag & 0xFFFF == 0:
+            return FILE_FORMAT
         row = self._profile.row(tag)
-        if row is None:
-            return None
-        codes = {row.options[option] for option in self.options if option in row.options}
-        if "C" in codes and not self._discloses_shift(tag, row):
-            return Action.CLEAN
-        if "K" in codes:
-            return Action.KEEP
-        return _BASIC[row.basic]
+        if row is not None:
+            return self._of(row)
+        if known_vr(tag) is None and vr not in _TELLING:
+            return Decision(Action.REMOVE, "unknown element")
+        return None
 
-    def basic(self, tag: int) -> Action:
-        """Return the action of the Basic Profile, for a listed value that cannot be cleaned."""
+    def basic(self, tag: int) -> Decision:
+        """Return the decision of the Basic Profile, for a listed value that cannot be cleaned."""
         row = self._profile.row(tag)
-        return Action.REMOVE if row is None else _BASIC[row.basic]
+        return Decision(Action.REMOVE, "unknown element") if row is None else _basic(row)
 
-    def _discloses_shift(self, tag: int, row: Row) -> bool:
-        codes = {option for option in self.options if row.options.get(option) == "C"}
-        return codes == {_SHIFTED} and (_DEVICE in row.options or tag in _SHARED_DATES)
+    def _of(self, row: Row) -> Decision:
+        for code, action in (("C", Action.CLEAN), ("K", Action.KEEP)):
+            named = sorted(option for option in self.options if row.options.get(option) == code)
+            if named:
+                return Decision(action, f"option {named[0]}")
+        return _basic(row)
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=4096)
+def is_shared_date(tag: int) -> bool:
+    """Say whether a date belongs to a device, vocabulary or product, so that many patients share it."""
+    row = load_profile().row(tag)
+    device = row is not None and _DEVICE in row.options and _SHIFTED in row.options
+    return device or tag in _SHARED_DATES
+
+
+def _basic(row: Row) -> Decision:
+    return Decision(_BASIC[row.basic], f"Table E.1-1 {row.basic}")
+
+
+@lru_cache(maxsize=64)
 def rules_for(options: tuple[str, ...]) -> Rules:
     """Return the rules of a set of options; built once per process."""
     return Rules(options)

@@ -190,6 +190,7 @@ INSTANCES = Table(
         Column("sha256", TEXT, "SHA-256 of the stored bytes"),
         Column("source_mac", TEXT, "Keyed digest of the incoming bytes"),
         Column("policy_digest", TEXT, "De-identification policy under which it came in"),
+        Column("deidentification", TEXT, "What was done to it, in `deidentifications`"),
         Column("pack", TEXT, "Object that holds the bytes"),
         Column("offset", WHOLE, "First byte in the pack", "", "byte"),
         Column("length", WHOLE, "Number of bytes", "", "byte"),
@@ -232,6 +233,26 @@ SERIES = Table(
     ),
     keep="last",
 )  # fmt: skip
+
+DEIDENTIFICATIONS = Table(
+    "deidentifications",
+    "What was done to objects and what remains, once for all objects to which the same was done; no values.",
+    ("deidentification",),
+    (
+        Column("deidentification", TEXT, "Digest over the other columns that describe it"),
+        Column("format", TEXT, "dicom, png, jpeg or nifti"),
+        Column("policy", TEXT, "De-identification policy, TOML"),
+        Column("policy_digest", TEXT, "Digest of the policy, its tables and the version of its rules"),
+        Column("policy_version", TEXT, "Version of the implementation of policies"),
+        Column("profile_edition", TEXT, "Edition of PS3.15 Table E.1-1"),
+        Column("code_version", TEXT, "Version of voxlake"),
+        Column("waived", TEXTS, "Rules on pixels under whose waivers the objects came in"),
+        Column("actions", TEXT, "[element, keyword, action, why] without numbers of items; JSON"),
+        Column("remains", TEXT, "[element, keyword] of what the objects still hold; JSON"),
+        Column("run_id", TEXT, "Run that first met it"),
+        Column("committed_at", TIME, "When the row was committed"),
+    ),
+)
 
 QUARANTINE = Table(
     "quarantine",
@@ -456,8 +477,8 @@ TABLES: Mapping[str, Table] = MappingProxyType(
     {
         table.name: table
         for table in (
-            INSTANCES, SERIES, QUARANTINE, FINDINGS, LABELS, COHORTS, COHORT_MEMBERS, VOLUMES, MODELS,
-            PREDICTIONS, SCORES, RUNS, ITEMS,
+            INSTANCES, SERIES, DEIDENTIFICATIONS, QUARANTINE, FINDINGS, LABELS, COHORTS, COHORT_MEMBERS,
+            VOLUMES, MODELS, PREDICTIONS, SCORES, RUNS, ITEMS,
         )
     }
 )  # fmt: skip

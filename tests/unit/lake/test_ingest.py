@@ -67,10 +67,12 @@ def mixed(folder: Path, phantoms: Phantoms) -> None:
 
 
 @pytest.mark.parametrize("engine", ["serial", "processes:2"])
-def test_every_file_is_accounted_for(lake: Lake, phantoms: Phantoms, tmp_path: Path, engine: str) -> None:
+def test_every_file_is_accounted_for(
+    lake: Lake, phantoms: Phantoms, tmp_path: Path, waived: str, engine: str
+) -> None:
     source = tmp_path / "in"
     mixed(source, phantoms)
-    run = ingest(lake, source, engine=engine)
+    run = ingest(lake, source, policy=waived, engine=engine)
     assert run.counts == {"seen": 43, "stored": 34, "already": 2, "quarantined": 5, "ignored": 2}
     assert run.reasons == {
         "unknown_format": 2,
@@ -84,13 +86,13 @@ def test_every_file_is_accounted_for(lake: Lake, phantoms: Phantoms, tmp_path: P
     assert dict(outcomes) == {"stored": 34, "already": 2, "quarantined": 5, "ignored": 2}
 
 
-def test_a_second_run_stores_nothing(lake: Lake, phantoms: Phantoms, tmp_path: Path) -> None:
+def test_a_second_run_stores_nothing(lake: Lake, phantoms: Phantoms, tmp_path: Path, waived: str) -> None:
     source = tmp_path / "in"
     mixed(source, phantoms)
-    ingest(lake, source, engine="serial")
+    ingest(lake, source, policy=waived, engine="serial")
     objects = sorted(path for path in lake.objects.list("") if path.startswith(("packs", "quarantine")))
     versions = lake.tables.versions()
-    run = ingest(lake, source, engine="serial")
+    run = ingest(lake, source, policy=waived, engine="serial")
     assert run.counts == {"seen": 43, "already": 36, "quarantined": 5, "ignored": 2}
     after = sorted(path for path in lake.objects.list("") if path.startswith(("packs", "quarantine")))
     assert after == objects
@@ -116,7 +118,9 @@ def test_a_pack_holds_one_series(lake: Lake, phantoms: Phantoms) -> None:
     assert sorted((count, series) for _, count, series in rows) == [(8, 1)] * 4
 
 
-def test_no_identity_leaves_the_sealed_quarantine(lake: Lake, tmp_path: Path, phantoms: Phantoms) -> None:
+def test_no_identity_leaves_the_sealed_quarantine(
+    lake: Lake, tmp_path: Path, phantoms: Phantoms, waived: str
+) -> None:
     source = tmp_path / "in" / TOKEN
     for number, path in enumerate(write_phantoms(source, phantoms)):
         dataset = pydicom.dcmread(path)
@@ -129,7 +133,7 @@ def test_no_identity_leaves_the_sealed_quarantine(lake: Lake, tmp_path: Path, ph
     (source / f"{TOKEN}.txt").write_text(TOKEN)
     picture(source / f"{TOKEN}.png", 3)
     picture(source / f"{TOKEN}.jpg", 4, "jpeg")
-    run = ingest(lake, source.parent, engine="processes:2")
+    run = ingest(lake, source.parent, policy=waived, engine="processes:2")
     assert run.counts == {"seen": 36, "stored": 34, "quarantined": 2}
     root = lake.objects.local_path("lake.toml").parent  # type: ignore[union-attr]
     searched = 0
@@ -188,7 +192,7 @@ def test_the_lake_keeps_its_policy(new_lake: Callable[..., Lake], tmp_path: Path
     assert again.policy.name == "none"
 
 
-def test_labels_of_a_mapping(lake: Lake, tmp_path: Path) -> None:
+def test_labels_of_a_mapping(lake: Lake, tmp_path: Path, waived: str) -> None:
     source = tmp_path / "in"
     first = picture(source / "normal" / "p1_a.png", 1)
     picture(source / "ill" / "p2_a.png", 2)
@@ -199,7 +203,7 @@ def test_labels_of_a_mapping(lake: Lake, tmp_path: Path) -> None:
         'label_name = "finding"\n[[rules]]\n'
         "pattern = '(?P<label>normal|ill)/(?P<patient>p[0-9]+)_'\nmodality = \"DX\"\n"
     )
-    run = ingest(lake, source, mapping=mapping, engine="serial")
+    run = ingest(lake, source, mapping=mapping, policy=waived, engine="serial")
     assert run.counts == {"seen": 4, "stored": 3, "already": 1}
     rows = lake.sql(
         "select patient_id, value, count(*) from instances join labels on subject = sop_instance_uid "
@@ -209,19 +213,19 @@ def test_labels_of_a_mapping(lake: Lake, tmp_path: Path) -> None:
     assert sorted((value, count) for _, value, count in rows) == [("ill", 1), ("ill", 2), ("normal", 1)]
     assert lake.sql("select count(distinct patient_id) from instances").rows() == [(2,)]
     before = lake.tables.version("labels")
-    ingest(lake, source, mapping=mapping, engine="serial")
+    ingest(lake, source, mapping=mapping, policy=waived, engine="serial")
     assert lake.tables.version("labels") == before
     assert "p1" not in lake.sql("select patient_id from instances").df().to_csv().split("\n")[1]
 
 
-def test_same_bytes_of_two_patients_is_a_finding(lake: Lake, tmp_path: Path) -> None:
+def test_same_bytes_of_two_patients_is_a_finding(lake: Lake, tmp_path: Path, waived: str) -> None:
     source = tmp_path / "in"
     data = picture(source / "p1_a.png", 1)
     (source / "p2_a.png").write_bytes(data)
     mapping = tmp_path / "map.csv"
     mapping.write_text("path,patient\np1_a.png,p1\np2_a.png,p2\n")
-    ingest(lake, source, mapping=mapping, engine="serial")
-    ingest(lake, source, mapping=mapping, engine="serial")
+    ingest(lake, source, mapping=mapping, policy=waived, engine="serial")
+    ingest(lake, source, mapping=mapping, policy=waived, engine="serial")
     rows = lake.sql("select rule, severity, subject_level from findings").rows()
     assert rows == [("same_bytes_other_patient", "error", "instance")]
 

@@ -17,7 +17,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from voxlake.core.errors import ItemError, UsageError
+from voxlake.core.errors import ItemError
 from voxlake.privacy.deidentify import IMPLEMENTATION_UID, deidentify, preview
 from voxlake.privacy.policy import Policy, load_policy
 from voxlake.privacy.pseudonyms import Pseudonymiser
@@ -128,7 +128,7 @@ def test_pseudonyms_dates_and_changes():
     assert result.dataset.StudyDate < "20200301"
     assert result.dataset.StudyTime == "101112"
     assert result.dataset.PatientBirthDate == ""
-    assert result.changes == {"date_shifted": 1, "emptied": 1, "replaced": 2, "uid_mapped": 3}
+    assert result.changes == {"added": 5, "date_shifted": 1, "emptied": 1, "replaced": 2, "uid_mapped": 3}
     narrow = Policy(name="n", options=RESEARCH.options, max_shift_days=1)
     assert deidentify(ct(), narrow, PSEUDONYMS).dataset.StudyDate == "20200229"
     assert 1 <= days <= 3650
@@ -297,7 +297,7 @@ def test_overlays_curves_signatures_and_padding_go():
     dataset.IconImageSequence = Sequence([icon])
     result = deidentify(dataset, RESEARCH, PSEUDONYMS)
     assert b"SECRET" not in result.data
-    assert {element.tag.group for element in result.dataset} <= {0x08, 0x10, 0x12, 0x20, 0x28, 0x7FE0}
+    assert {element.tag.group for element in result.dataset} <= {0x08, 0x10, 0x12, 0x18, 0x20, 0x28, 0x7FE0}
 
 
 def test_text_in_other_character_sets():
@@ -323,19 +323,19 @@ def test_none_keeps_the_bytes():
     dcmwrite(stream, ct(), enforce_file_format=True)
     data = stream.getvalue()
     dataset = dcmread(BytesIO(data))
-    result = deidentify(dataset, load_policy("none"), PSEUDONYMS, original=data)
+    result = deidentify(data, load_policy("none"), PSEUDONYMS)
     assert result.data is data
-    assert result.dataset is dataset
+    assert result.dataset == dataset
     assert (result.patient_id, dict(result.changes)) == ("4711", {})
     assert preview(dataset, load_policy("none"), PSEUDONYMS) == []
-    with pytest.raises(UsageError, match="original="):
+    with pytest.raises(ItemError, match="incoming bytes"):
         deidentify(dataset, load_policy("none"), PSEUDONYMS)
 
 
 def test_preview_names_changes_and_no_values():
     dataset = ct(StudyDescription="Doe 1234567")
     changes = preview(dataset, RESEARCH, PSEUDONYMS)
-    assert ("StudyDescription", 0, "cleaned") in {(c.keyword, c.depth, c.action) for c in changes}
+    assert ("(0008,1030)", "StudyDescription", "cleaned", "option clean_descriptors") in changes
     counted = deidentify(dataset, RESEARCH, PSEUDONYMS).changes
     assert sum(counted.values()) == len(changes)
     assert "Doe" not in repr(changes)
@@ -375,3 +375,29 @@ def test_a_station_named_like_its_model_does_not_cost_the_model():
     result = deidentify(named, RESEARCH, PSEUDONYMS).dataset
     assert (result.Manufacturer, result.ManufacturerModelName) == ("UIH", "CERR")
     assert result.SoftwareVersions == "CERR 1"
+
+
+@pytest.mark.parametrize("policy", [BASIC, RESEARCH])
+def test_true_dates_and_uids_go_from_technical_text_too(policy):
+    dataset = ct(
+        TriggerSourceOrType="1.2.826.0.1.3680043.8.498.1",
+        ReceiveCoilName="coil 20200301",
+        SoftwareVersions="syngo 4.1.2.11 of 2020-03-01",
+        StudyInstanceUID="1.2.826.0.1.3680043.8.498.1",
+    )
+    dataset.add_new(0x00282000, "OB", b"profile 1.2.826.0.1.3680043.8.498.1 ")
+    result = deidentify(from_bytes(dataset), policy, PSEUDONYMS)
+    assert b"3680043" not in result.data
+    assert b"20200301" not in result.data
+    assert result.dataset.ReceiveCoilName == "coil"
+    assert result.dataset.SoftwareVersions == "syngo 4.1.2.11 of"
+    assert "ICCProfile" not in result.dataset
+
+
+def test_kept_dates_and_uids_stay_in_text():
+    policy = Policy(name="full", options=("retain_longitudinal_full_dates", "retain_uids"))
+    dataset = ct(ReceiveCoilName="coil 20200301", TriggerSourceOrType="1.2.826.0.1.3680043.8.498.1")
+    result = deidentify(from_bytes(dataset), policy, PSEUDONYMS).dataset
+    assert result.ReceiveCoilName == "coil 20200301"
+    assert result.TriggerSourceOrType == "1.2.826.0.1.3680043.8.498.1"
+    assert (result.StudyDate, result.SOPInstanceUID) == ("20200301", "1.2.3.4.5")

@@ -7,7 +7,7 @@ import pytest
 from voxlake.core.errors import IntegrityError
 from voxlake.privacy import profile as profile_module
 from voxlake.privacy.profile import load_profile, load_safe_private
-from voxlake.privacy.rules import Action, Rules
+from voxlake.privacy.rules import Action, Rules, is_shared_date
 
 RESEARCH = (
     "clean_descriptors",
@@ -99,21 +99,51 @@ def test_composite_codes_are_resolved_by_one_rule(code, action):
     ]
     tags = [int(row.tag, 16) for row in rows if row.tag != "private"]
     assert tags
-    assert {rules.action(tag) for tag in tags} == {action}
+    assert {rules.decide(tag, "LO").action for tag in tags} == {action}
+    assert {rules.decide(tag, "LO").why for tag in tags} == {f"Table E.1-1 {code}"}
 
 
 def test_options_override_the_basic_profile():
     rules = Rules(RESEARCH)
-    assert rules.action(0x00101010) is Action.KEEP  # PatientAge
-    assert rules.action(0x00080020) is Action.CLEAN  # StudyDate
-    assert rules.action(0x00081030) is Action.CLEAN  # StudyDescription
-    assert rules.action(0x00102110) is Action.CLEAN  # Allergies: two options
-    assert rules.action(0x00080080) is Action.DUMMY  # InstitutionName: no option here keeps it
-    assert rules.action(0x00280010) is None
+    for tag, action, why in [
+        (0x00101010, Action.KEEP, "option retain_patient_characteristics"),
+        (0x00080020, Action.CLEAN, "option retain_longitudinal_modified_dates"),
+        (0x00081030, Action.CLEAN, "option clean_descriptors"),
+        (0x00102110, Action.CLEAN, "option clean_descriptors"),  # two options
+        (0x00080080, Action.DUMMY, "Table E.1-1 X/Z/D"),  # no option here keeps it
+    ]:
+        assert rules.decide(tag, "LO") == (action, why)
+    assert rules.decide(0x00280010, "US") is None
+    assert rules.decide(0x00280000, "UL").why == "file format"
+    assert rules.decide(0x77780001, "LO").why == "unknown element"
+    assert rules.decide(0x77780001, "US") is None
 
 
 @pytest.mark.parametrize("tag", [0x00181200, 0x00181204, 0x0018700C, 0x00080106, 0x0040DB06])
-def test_dates_of_devices_and_vocabularies_are_never_shifted(tag):
-    rules = Rules(RESEARCH)
-    assert rules.action(tag) is rules.basic(tag)
-    assert rules.action(tag) in (Action.REMOVE, Action.DUMMY)
+def test_dates_of_devices_and_vocabularies_are_shared(tag):
+    assert is_shared_date(tag)
+
+
+@pytest.mark.parametrize("tag", [0x00080020, 0x00100030, 0x0008002A, 0x00401002, 0x00080054])
+def test_dates_of_patients_are_not_shared(tag):
+    assert not is_shared_date(tag)
+
+
+def test_cleaning_wins_over_keeping():
+    both = Rules(("retain_device_identity", "retain_longitudinal_modified_dates"))
+    contradicted = [
+        row
+        for row in load_profile().rows
+        if row.options.get("retain_device_identity") == "K"
+        and row.options.get("retain_longitudinal_modified_dates") == "C"
+    ]
+    assert len(contradicted) == 11
+    assert {both.decide(int(row.tag, 16), "DA").action for row in contradicted} == {Action.CLEAN}
+
+
+def test_what_becomes_of_dates_and_uids_that_no_row_names():
+    assert Rules(()).dates == "remove"
+    assert Rules(("retain_longitudinal_full_dates",)).dates == "keep"
+    assert Rules(RESEARCH).dates == "shift"
+    assert Rules(("retain_uids",)).keeps_uids
+    assert not Rules(RESEARCH).keeps_uids

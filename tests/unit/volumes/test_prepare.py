@@ -82,9 +82,9 @@ def test_raw_volumes_are_in_hounsfield_units(lake: Lake, phantoms: Phantoms) -> 
         assert row["unit"] == "HU"
 
 
-def test_pictures_are_stacked(lake: Lake, tmp_path: Path) -> None:
+def test_pictures_are_stacked(lake: Lake, tmp_path: Path, waived: str) -> None:
     pictures(tmp_path / "in", 300)
-    ingest(lake, tmp_path / "in", engine="serial")
+    ingest(lake, tmp_path / "in", policy=waived, engine="serial")
     cohort = select(lake, "all")
     run = prepare(cohort, plan="xray-64", engine="serial")
     assert run.counts == {"seen": 300, "stored": 300}
@@ -117,9 +117,9 @@ def test_what_has_no_geometry_is_a_failed_item(lake: Lake, phantoms: Phantoms, t
     assert run.failures == 3
 
 
-def test_a_step_that_refuses_is_a_failed_item(lake: Lake, tmp_path: Path) -> None:
+def test_a_step_that_refuses_is_a_failed_item(lake: Lake, tmp_path: Path, waived: str) -> None:
     pictures(tmp_path / "in", 2)
-    ingest(lake, tmp_path / "in", engine="serial")
+    ingest(lake, tmp_path / "in", policy=waived, engine="serial")
     run = prepare(select(lake, "all"), plan=PLAN, engine="serial")
     assert run.reasons == {"step_failed": 2}
     assert "millimetres" in lake.sql("select detail from items where reason = 'step_failed'").rows()[0][0]
