@@ -228,8 +228,9 @@ def test_damaged_files_are_odd_or_the_same(data):
     assert plain(again, encodings=False) == plain(parsed.root, encodings=False)
 
 
-def test_encapsulated_pixels_of_an_odd_length_are_refused():
-    plain_text = Encoding(False, True, ("latin_1",))
-    pixels = Leaf(0x7FE00010, "OB", b"\xfe\xff\0\xe0\1\0\0\0x", undefined=True)
-    with pytest.raises(ItemError, match="odd length"):
-        write_file(JPEGBaseline8Bit, [], Item(plain_text, [pixels]))
+@pytest.mark.parametrize("value", [b"\1\0\0\0x", b"\4\0\0\0xx", b"\2\0\0\0xxJUNK", b"\0\0"])
+def test_encapsulated_pixels_that_are_no_whole_fragments_are_refused(value):
+    encoding = Encoding(False, True, ("latin_1",))
+    pixels = Leaf(0x7FE00010, "OB", b"\xfe\xff\0\xe0" + value, undefined=True)
+    with pytest.raises(ItemError, match="whole fragments"):
+        write_file(JPEGBaseline8Bit, [], Item(encoding, [pixels]))

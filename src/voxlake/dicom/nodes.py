@@ -47,6 +47,7 @@ SHORT_VRS = (
     "TM", "UI", "UL", "US",
 )  # fmt: skip
 LONG_VRS = ("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV")
+_VRS = frozenset((*SHORT_VRS, *LONG_VRS))
 OPAQUE = frozenset({"UN", "OB", "OW", "OD", "OF", "OL", "OV"})
 _SINGLE_VALUED = frozenset({"ST", "LT", "UT", "UR"})
 _ESCAPE = b"\x1b"
@@ -224,6 +225,9 @@ def resolved_vr(stated: str, known: str | None, *, little: bool) -> str:
     little : bool
         Byte order of the file.
     """
+    if stated not in _VRS and " or " not in stated:
+        # Of no edition that this one knows: its bytes are taken for what the dictionary says, or for unknown.
+        return known or "UN"
     if not known or stated not in OPAQUE:
         return stated
     if stated != "UN" and known[0] == "O":

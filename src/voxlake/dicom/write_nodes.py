@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterable
+from typing import Literal
 
 from voxlake.core.errors import ItemError
 from voxlake.dicom.nodes import LONG_VRS, Branch, Encoding, Item, Leaf, known_vr
@@ -42,7 +43,7 @@ def write_file(syntax: str, meta: Iterable[Leaf], root: Item) -> bytes:
     ------
     ItemError
         ``deidentify_failed``: a nested data set has another byte order than the file, or encapsulated pixel
-        data have an odd length.
+        data are no whole fragments (PS3.5 A.4).
     """
     head: list[bytes] = []
     size = _Writer(Encoding(False, True, ()), head).write(meta)
@@ -63,6 +64,8 @@ class _Writer:
         order = "<" if encoding.little else ">"
         self._implicit, self._little = encoding.implicit, encoding.little
         self._out = out
+        self._order: Literal["little", "big"] = "little" if encoding.little else "big"
+        self._item = struct.pack(f"{order}HH", 0xFFFE, 0xE000)
         self._short = struct.Struct(f"{order}HH2sH").pack
         self._long = struct.Struct(f"{order}HH2sHI").pack
         self._plain = struct.Struct(f"{order}HHI").pack
@@ -75,10 +78,9 @@ class _Writer:
                 size += self._sequence(node)
                 continue
             value = node.value
-            if len(value) % 2:
-                if node.undefined:
-                    # Padding would stand between the last fragment and the delimiter.
-                    raise ItemError("deidentify_failed", "encapsulated pixel data have an odd length")
+            if node.undefined:
+                self._check_fragments(value)
+            elif len(value) % 2:
                 value = padded(node.vr, value)
             head = self._head(node.tag, node.vr, _UNDEFINED if node.undefined else len(value))
             out.append(head)
@@ -88,6 +90,16 @@ class _Writer:
                 out.append(self._plain(0xFFFE, 0xE0DD, 0))
                 size += 8
         return size
+
+    def _check_fragments(self, value: bytes) -> None:
+        position = 0
+        while position < len(value):
+            if value[position : position + 4] != self._item or len(value) < position + 8:
+                break
+            position += 8 + int.from_bytes(value[position + 4 : position + 8], self._order)
+        if position != len(value) or len(value) % 2:
+            # What follows in the file would be taken for a part of the last fragment.
+            raise ItemError("deidentify_failed", "encapsulated pixel data are no whole fragments")
 
     def _sequence(self, branch: Branch) -> int:
         out = self._out

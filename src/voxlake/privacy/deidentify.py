@@ -30,7 +30,7 @@ from voxlake.privacy.own_actions import OwnActions
 from voxlake.privacy.own_rules import OwnRules
 from voxlake.privacy.policy import Policy
 from voxlake.privacy.pseudonyms import Pseudonymiser, normalise_identifier
-from voxlake.privacy.rules import Action, Rules, rules_for
+from voxlake.privacy.rules import Action, Rules, required_in, rules_for
 from voxlake.privacy.values import Subject, Values
 from voxlake.privacy.walk import PATIENT_ID, PATIENT_NAME, Walker
 
@@ -192,7 +192,7 @@ def _deidentify(
     cleaner = cleaner_for(frozenset(names), frozenset(identifiers), uids=not rules.keeps_uids)
     values = Values(pseudonymiser, subject, cleaner, rules, max_age=policy.max_age)
     own = OwnActions(treatment.own.for_object(sop_class, tree.text(_MODALITY)), policy.rules, values)
-    walker = Walker(rules, own, pseudonymiser, subject, values)
+    walker = Walker(rules, own, pseudonymiser, subject, values, required=required_in(sop_class))
     root = walker.top(tree)
     _add(root, _own_elements(treatment, subject, tree, walker))
     meta = file_meta(syntax, root.text(_SOP_CLASS), root.text(_SOP_INSTANCE))

@@ -3,7 +3,9 @@
 The composite codes leave a choice that depends on the type of the attribute in its IOD. The written rule
 is: never remove where the table allows a value to stay in place, and give a value where one may be
 required. So X/Z is emptied, X/D, Z/D and X/Z/D get a dummy value, X/Z/U* keeps the sequence and maps its
-UIDs. Every choice is valid for the stricter type and hides as much as the laxer one.
+UIDs. Every choice is valid for the stricter type and hides as much as the laxer one. Where the table says X
+and the class of the object requires a value (`required_in`), a dummy takes its place: without it the object
+would be none of its class.
 
 Of several options that name one attribute, C (clean) wins over K (keep): the more protective one. So a device
 date under both Retain Device Identity and Retain Modified Dates is replaced and not kept.
@@ -20,11 +22,14 @@ from typing import Literal, NamedTuple
 from voxlake.dicom.nodes import known_vr
 from voxlake.privacy.profile import Row, load_profile, load_safe_private
 
-__all__ = ["FILE_FORMAT", "Action", "Decision", "Rules", "is_shared_date", "rules_for"]
+__all__ = ["FILE_FORMAT", "Action", "Decision", "Rules", "is_shared_date", "required_in", "rules_for"]
 
 _DEVICE = "retain_device_identity"
 _SHIFTED = "retain_longitudinal_modified_dates"
 _FULL_DATES = "retain_longitudinal_full_dates"
+
+_PRESENTATION_STATES = "1.2.840.10008.5.1.4.1.1.11."
+_ENHANCED_PET = "1.2.840.10008.5.1.4.1.1.130"
 
 # Dates of vocabularies, products and committees are the same for many patients: shifted with the patient,
 # they would tell the shift to whoever knows the true date. Those of devices are found by their column.
@@ -173,6 +178,16 @@ def is_shared_date(tag: int) -> bool:
 
 def _basic(row: Row) -> Decision:
     return Decision(_BASIC[row.basic], f"Table E.1-1 {row.basic}")
+
+
+def required_in(sop_class: str) -> frozenset[int]:
+    """Return the attributes with code X without which objects of a SOP class are not valid (type 1, PS3.3).
+
+    Presentation Creation Date and Time (C.11.10), and Radiopharmaceutical Start DateTime (C.8.22.4).
+    """
+    if sop_class.startswith(_PRESENTATION_STATES):
+        return frozenset({0x00700082, 0x00700083})
+    return frozenset({0x00181078}) if sop_class == _ENHANCED_PET else frozenset()
 
 
 @lru_cache(maxsize=64)

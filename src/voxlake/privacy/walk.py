@@ -30,6 +30,7 @@ _PRIVATE = Decision(Action.REMOVE, "private")
 _SAFE = Decision(Action.CLEAN, "option retain_safe_private")
 _PSEUDONYM = Decision(Action.DUMMY, "pseudonym")
 _IN_DUMMY = Decision(Action.DUMMY, "in a replaced sequence")
+_REQUIRED = Decision(Action.DUMMY, "Table E.1-1 X, required by its class")
 _FIRST_GRAPHICS = 0x50000000
 _GRAPHICS = Decision(Action.REMOVE, "belongs to removed graphics")
 
@@ -59,10 +60,19 @@ class Walker:
         Whose data set it is.
     values : Values
         Gives new values.
+    required : frozenset of int
+        Attributes that get a dummy where the table says to remove them: the class requires them.
     """
 
     def __init__(
-        self, rules: Rules, own: OwnActions, pseudonymiser: Pseudonymiser, subject: Subject, values: Values
+        self,
+        rules: Rules,
+        own: OwnActions,
+        pseudonymiser: Pseudonymiser,
+        subject: Subject,
+        values: Values,
+        *,
+        required: frozenset[int] = frozenset(),
     ) -> None:
         self.changes = Changes()
         self._rules = rules
@@ -70,6 +80,7 @@ class Walker:
         self._pseudonymiser = pseudonymiser
         self._subject = subject
         self._values = values
+        self._required = required
 
     def top(self, item: Item) -> Item:
         """Return the top level as it may be kept."""
@@ -180,6 +191,8 @@ class Walker:
         if tag < 0x00040000 and context.depth == 0:
             return FILE_FORMAT
         decision = self._rules.decide(tag, vr)
+        if decision is not None and decision.action is Action.REMOVE and tag in self._required:
+            return _REQUIRED
         if (
             tag >= _FIRST_GRAPHICS
             and is_graphics(tag)

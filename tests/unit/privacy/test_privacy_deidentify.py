@@ -401,3 +401,11 @@ def test_kept_dates_and_uids_stay_in_text():
     assert result.ReceiveCoilName == "coil 20200301"
     assert result.TriggerSourceOrType == "1.2.826.0.1.3680043.8.498.1"
     assert (result.StudyDate, result.SOPInstanceUID) == ("20200301", "1.2.3.4.5")
+
+
+def test_an_unknown_vr_is_read_as_what_the_dictionary_says():
+    body = struct.pack("<HH2sH", 0x0018, 0x1210, b"AA", 4) + b"B30f"
+    body += struct.pack("<HH2sH", 0x7778, 0x0010, b"AB", 6) + b"SECRET"
+    result = deidentify(raw_file(body), BASIC, PSEUDONYMS)
+    assert result.dataset.ConvolutionKernel == "B30f"
+    assert b"SECRET" not in result.data
