@@ -19,18 +19,12 @@ DISTRIBUTIONS = {"dicom_anonymizer": "dicom-anonymizer", "deid_recipe": "deid"}
 
 
 def voxlake(_: str) -> Tool:
-    import hashlib
-    import hmac
-
     from voxlake.privacy.deidentify import deidentify
     from voxlake.privacy.policy import load_policy
     from voxlake.privacy.pseudonyms import Pseudonymiser
+    from voxlake.store.keys import LakeKey
 
-    class Key:
-        def mac(self, purpose: str, data: bytes) -> bytes:
-            return hmac.new(b"b" * 32, purpose.encode() + b"\0" + data, hashlib.sha256).digest()
-
-    policy, pseudonymiser = load_policy("basic"), Pseudonymiser(Key())
+    policy, pseudonymiser = load_policy("basic"), Pseudonymiser(LakeKey.generate())
 
     def work(source: Path, target: Path) -> None:
         target.write_bytes(deidentify(source.read_bytes(), policy, pseudonymiser).data)

@@ -61,6 +61,7 @@ def main() -> None:
             "quoted": QUOTED,
         }
     out = arguments.out or HERE / "results" / f"{datetime.now(UTC):%Y-%m-%d}.json"
+    out.parent.mkdir(exist_ok=True)
     out.write_text(json.dumps(results, indent=1) + "\n")
     show(results)
     print(f"raw numbers: {out}")

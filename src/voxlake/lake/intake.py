@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from types import MappingProxyType
 from typing import Any, Literal
 
 from voxlake.core.errors import ItemError
 from voxlake.dicom.physics import read_physics
-from voxlake.dicom.read import read_dataset
+from voxlake.dicom.read import is_dicomdir, read_dataset
 from voxlake.dicom.scan import scan
 from voxlake.lake.deidentifications import each_shape_once
 from voxlake.lake.lake import Lake, LakeReference
@@ -33,6 +34,11 @@ from voxlake.sources.item import Item
 from voxlake.store.packs import write_pack
 
 __all__ = ["Intake", "source_mac"]
+
+# What is counted and left where it is: the policy wants it so, or there is no image in it.
+_NOT_SEALED: Mapping[str, Literal["rejected", "ignored"]] = MappingProxyType(
+    {"policy_rejected": "rejected", "ignored_system_file": "ignored"}
+)
 
 
 def source_mac(lake: Lake, data: bytes) -> str:
@@ -144,8 +150,8 @@ class Intake:
     def _refused(
         self, opened: _Opened, item: Item, name: str, data: bytes | None, mac: str | None, error: ItemError
     ) -> Taken:
-        if error.reason == "policy_rejected":
-            return Taken(name, "rejected", mac, reason=error.reason, detail=error.message)
+        if error.reason in _NOT_SEALED:
+            return Taken(name, _NOT_SEALED[error.reason], mac, reason=error.reason, detail=error.message)
         row = quarantined(
             opened.lake,
             item.name,
@@ -179,6 +185,8 @@ class Intake:
 
     def _dicom(self, opened: _Opened, item: Item, data: bytes) -> _Kept:
         original = read_dataset(data)
+        if is_dicomdir(original):
+            raise ItemError("ignored_system_file", "an index of a medium (DICOMDIR), under whatever name")
         waived = check_pixels(dicom_facts(original, data, modality=item.hints.modality), self.policy)
         physics = read_physics(original)
         clean = deidentify(data, self.policy, opened.pseudonymiser, patient=item.hints.patient)

@@ -21,7 +21,7 @@ class Taken:
         Keyed digest of the source name.
     outcome : str
         ``"new"`` (the driver still has to check it against what others brought in), ``"already"``,
-        ``"quarantined"`` or ``"rejected"``.
+        ``"quarantined"``, ``"rejected"`` or ``"ignored"``.
     row : mapping or None
         Row for `instances`, of a new item.
     labels : tuple of (name, value)
@@ -40,7 +40,7 @@ class Taken:
     """
 
     item: str
-    outcome: Literal["new", "already", "quarantined", "rejected"]
+    outcome: Literal["new", "already", "quarantined", "rejected", "ignored"]
     source_mac: str | None = None
     row: Mapping[str, Any] | None = None
     labels: tuple[tuple[str, str], ...] = ()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
+import pydicom.data
 import pytest
 from PIL import Image
 
@@ -98,6 +99,16 @@ def test_a_second_run_stores_nothing(lake: Lake, phantoms: Phantoms, tmp_path: P
     assert after == objects
     changed = {name for name, version in lake.tables.versions().items() if version != versions[name]}
     assert changed == {"items", "runs"}
+
+
+def test_an_index_is_ignored_under_any_name(lake: Lake, tmp_path: Path) -> None:
+    source = Path(pydicom.data.get_testdata_file("DICOMDIR"))
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "0001.dcm").write_bytes(source.read_bytes())
+    run = ingest(lake, tmp_path / "in", engine="serial")
+    assert run.counts == {"seen": 1, "ignored": 1}
+    assert run.reasons == {"ignored_system_file": 1}
+    assert list(lake.objects.list("quarantine")) == []
 
 
 def test_stored_bytes_are_what_the_catalogue_says(lake: Lake, phantoms: Phantoms) -> None:
