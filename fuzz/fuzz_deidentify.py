@@ -38,8 +38,8 @@ def target(data: bytes) -> None:
     expect(clean[:132] == bytes(128) + b"DICM", "preamble")
     expect(deidentify(data, policy, _NAMES).data == clean, "not the same twice")
     reason = _refused(clean)
-    # What the reader refuses afterwards it refused before: de-identification breaks nothing. But pixels that do not
-    # fit their header may be found only when the header has become readable.
+    # What the reader refuses afterwards it refused before: de-identification breaks nothing. But pixels that
+    # do not fit their header may be found only when the header has become readable.
     broken = reason not in (None, "decode_error") and _refused(data) is None
     expect(not broken, f"{reason} after de-identification only")
 
