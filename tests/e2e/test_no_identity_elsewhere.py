@@ -218,18 +218,26 @@ def plant(home: Path) -> dict[str, Path]:
     return paths
 
 
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A temporary folder whose name leaves room for that of a socket (108 characters in all)."""
+    with tempfile.TemporaryDirectory(prefix="vx") as folder:
+        yield Path(folder)
+
+
 class Job:
     """The main job at the command line, and everything that it leaves behind."""
 
-    def __init__(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, home: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.home = home
         self.sources = plant(home / "sources")
-        self.temporary = home / "temporary"
-        self.temporary.mkdir()
+        self.temporary = temporary
+        (home / "temporary").symlink_to(temporary)
         (home / "away").mkdir()
         # Its list of fonts takes long to make and is not of the job.
         monkeypatch.setenv("MPLCONFIGDIR", str(Path.home() / ".cache" / "matplotlib"))
-        for name, folder in (("HOME", "home"), ("TMPDIR", "temporary"), ("VOXLAKE_LAKE", "lake")):
+        monkeypatch.setenv("TMPDIR", str(temporary))
+        for name, folder in (("HOME", "home"), ("VOXLAKE_LAKE", "lake")):
             monkeypatch.setenv(name, str(home / folder))
         monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
         monkeypatch.setattr(tempfile, "tempdir", None)
@@ -299,9 +307,9 @@ def found_in_tables(lake: Path) -> set[str]:
 
 
 def test_no_identity_anywhere(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, short: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    job = Job(tmp_path, monkeypatch)
+    job = Job(tmp_path, short, monkeypatch)
     assert found_in(tmp_path / "sources") >= set(TOKENS) - {"not_there"} - {"member", "file"}
     job.ingest(str(job.sources["policy"]))
     lake = open_lake(tmp_path / "lake", create=False)
@@ -354,8 +362,8 @@ def check(job: Job) -> None:
     assert caches
 
 
-def test_policy_none_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    job = Job(tmp_path, monkeypatch)
+def test_policy_none_is_found_out(tmp_path: Path, short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = Job(tmp_path, short, monkeypatch)
     job.ingest("none")
     lake = tmp_path / "lake"
     kept = {

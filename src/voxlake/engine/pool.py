@@ -14,6 +14,7 @@ from contextlib import suppress
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 
+from voxlake.core.errors import EngineError
 from voxlake.engine.frames import Inbox, send_frame
 from voxlake.engine.interrupts import interrupts_blocked, interrupts_deferred
 from voxlake.engine.ledger import PICKLE_PROTOCOL, Task
@@ -211,5 +212,11 @@ def _start_fork_server() -> None:
 
     # Started first, because its start unblocks SIGINT.
     resource_tracker.ensure_running()
-    with interrupts_deferred(), interrupts_blocked(), main_hidden():
-        forkserver.ensure_running()
+    try:
+        with interrupts_deferred(), interrupts_blocked(), main_hidden():
+            forkserver.ensure_running()
+    except OSError as error:
+        raise EngineError(
+            f"worker processes cannot be started ({error.strerror or error}); their socket lies in the "
+            "temporary folder: set TMPDIR to one with a short name that can be written to"
+        ) from None
