@@ -8,6 +8,7 @@ from common import expect, fuzz
 with atheris.instrument_imports(include=["voxlake"]):
     from voxlake.core.errors import ItemError
     from voxlake.core.reasons import REASONS
+    from voxlake.dicom.parse_bytes import OddFileError, parse_file
     from voxlake.dicom.read import is_dicomdir, read_dataset
     from voxlake.privacy.deidentify import deidentify
     from voxlake.privacy.policy import load_policy
@@ -27,6 +28,14 @@ def _refused(data: bytes) -> str | None:
     return "ignored_system_file" if is_dicomdir(dataset) else None
 
 
+def _is_plain(data: bytes) -> bool:
+    try:
+        parse_file(data)
+    except OddFileError:
+        return False
+    return True
+
+
 def target(data: bytes) -> None:
     """The same bytes twice, that read back, with an empty preamble; or a known reason."""
     policy = _POLICIES[len(data) % 2]
@@ -37,10 +46,11 @@ def target(data: bytes) -> None:
         return
     expect(clean[:132] == bytes(128) + b"DICM", "preamble")
     expect(deidentify(data, policy, _NAMES).data == clean, "not the same twice")
+    expect(_is_plain(clean), "the strict reader does not read what its writer wrote")
     reason = _refused(clean)
     # What the reader refuses afterwards it refused before: de-identification breaks nothing. But pixels that
     # do not fit their header may be found only when the header has become readable.
-    broken = reason not in (None, "decode_error") and _refused(data) is None
+    broken = reason not in (None, "decode_error", "truncated") and _refused(data) is None
     expect(not broken, f"{reason} after de-identification only")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ __all__ = ["Lookup"]
 _BATCH = 500
 _ROWS_AT_ONCE = 1_000_000
 _LOCK_SECONDS = 120
+_LOCK_PAUSE = 0.02
 _COLUMNS = {
     "instances": ("source_mac", "policy_digest", "sop_instance_uid"),
     "quarantine": ("quarantine_id",),
@@ -138,13 +140,30 @@ class Lookup:
     def _connected(self) -> Iterator[sqlite3.Connection]:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(self.path, timeout=_LOCK_SECONDS, isolation_level=None)) as connection:
-            connection.execute("pragma journal_mode = wal")
+            _write_ahead(connection)
             connection.execute("pragma synchronous = normal")
             # 64 MiB instead of 2: new keys fall anywhere into a large index.
             connection.execute("pragma cache_size = -65536")
             connection.executescript(_SCHEMA)
             # Leaving an open transaction by an error takes it back when the connection closes.
             yield connection
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Switch to a log that readers and one writer share.
+
+    Two processes that make the cache at the same time both switch, and for this lock SQLite does not wait.
+    """
+    deadline = time.monotonic() + _LOCK_SECONDS
+    while True:
+        try:
+            connection.execute("pragma journal_mode = wal")
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_LOCK_PAUSE)
+        else:
+            return
 
 
 def _take_in(connection: sqlite3.Connection, tables: Tables, name: str) -> int:
