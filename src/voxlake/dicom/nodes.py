@@ -6,6 +6,7 @@ happened, a VR of UN, or a private sequence.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -31,6 +32,7 @@ __all__ = [
     "encode",
     "is_creator",
     "is_private",
+    "is_uid",
     "keyword_of",
     "known_vr",
     "resolved_vr",
@@ -51,6 +53,8 @@ _VRS = frozenset((*SHORT_VRS, *LONG_VRS))
 OPAQUE = frozenset({"UN", "OB", "OW", "OD", "OF", "OL", "OV"})
 _SINGLE_VALUED = frozenset({"ST", "LT", "UT", "UR"})
 _ESCAPE = b"\x1b"
+_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
+_LONGEST_UID = 64
 
 # Attributes that are newer than the dictionary of pydicom 3.0 (PS3.6, 2026) and that rules name.
 _NEWER = MappingProxyType(
@@ -191,6 +195,11 @@ def is_private(tag: int) -> bool:
 def is_creator(tag: int) -> bool:
     """Say whether a tag reserves a block of private elements (PS3.5 7.8.1)."""
     return bool(tag & 0x10000) and 0x10 <= tag & 0xFFFF <= 0xFF
+
+
+def is_uid(text: str) -> bool:
+    """Whether this is a UID (PS3.5 section 9.1); leading zeros, which many writers leave, pass."""
+    return len(text) <= _LONGEST_UID and _UID.fullmatch(text) is not None
 
 
 @lru_cache(maxsize=8192)

@@ -26,6 +26,7 @@ from voxlake.dicom.nodes import (
     codecs_of,
     decode,
     is_creator,
+    is_uid,
     known_vr,
     resolved_vr,
 )
@@ -105,6 +106,8 @@ def _parse_file(data: bytes, private_vr: PrivateVr | None) -> ParsedFile:
     if stated is None or any(node.tag >> 16 != 2 for node in meta.nodes):
         raise OddFileError
     syntax = stated.value.decode("ascii").strip(" \0")
+    if not is_uid(syntax):
+        raise OddFileError
     encoding = Encoding(syntax == _IMPLICIT, syntax != _BIG_ENDIAN, plain.charset)
     if syntax in DEFLATED:
         data, start = _inflate(data, start), 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import struct
 import zlib
 from io import BytesIO
@@ -21,6 +20,7 @@ from voxlake.core.errors import ItemError
 from voxlake.dicom.elements import raw_values, text
 from voxlake.dicom.guard import PYDICOM_ERRORS, check_structure, quiet
 from voxlake.dicom.layout import check_pixels
+from voxlake.dicom.nodes import is_uid
 
 __all__ = ["is_dicomdir", "looks_like_dicom", "read_dataset"]
 
@@ -32,8 +32,6 @@ INFLATED_LIMIT = 512 * 2**20
 _PREAMBLE = 132
 # Explicit VR Little Endian in deflate, PS3.5 annex A.5, alone and as the header of JPIP references (A.7).
 _DEFLATED = frozenset({DeflatedExplicitVRLittleEndian, "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"})
-_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
-_LONGEST_UID = 64
 # Groups that a file without preamble may begin with: meta information, or the first group of a data set.
 _FIRST_GROUPS = (0x0002, 0x0008)
 _VALUE_REPRESENTATIONS = frozenset(
@@ -100,6 +98,9 @@ def _parse(data: bytes) -> Dataset:
     body = check_structure(data, start, implicit=False, group=0x0002)
     meta = parse_elements(BytesIO(data[start:body]), False, True)
     syntax = text(meta, "TransferSyntaxUID")
+    if syntax is not None and not is_uid(syntax):
+        # Whoever writes the object again would have to pass it on as it is.
+        raise ItemError("invalid_uid", "TransferSyntaxUID must be one UID of at most 64 digits and dots")
     if syntax in _DEFLATED:
         return _parse_deflated(data, body, FileMetaDataset(meta))
     try:
@@ -160,7 +161,7 @@ def _check_uids(dataset: Dataset) -> None:
         uid = text(dataset, keyword)
         if uid is None:
             raise ItemError("missing_uid", f"{keyword} is absent or empty")
-        if len(uid) > _LONGEST_UID or not _UID.fullmatch(uid) or len(raw_values(dataset, keyword)) > 1:
+        if not is_uid(uid) or len(raw_values(dataset, keyword)) > 1:
             raise ItemError(
                 "invalid_uid",
                 f"{keyword} must be one UID of at most 64 digits and dots, got {len(uid)} characters",

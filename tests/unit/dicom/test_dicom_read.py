@@ -17,6 +17,7 @@ from pydicom.uid import (
 
 from voxlake.core.errors import ItemError
 from voxlake.dicom import read
+from voxlake.dicom.parse_bytes import OddFileError, parse_file
 from voxlake.dicom.read import is_dicomdir, looks_like_dicom, read_dataset
 
 VALUES = np.arange(12, dtype=np.uint16).reshape(3, 4)
@@ -104,6 +105,24 @@ def test_bad_uids_are_refused_without_being_quoted(make, uid):
         read_dataset(data)
     assert caught.value.reason == "invalid_uid"
     assert uid not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "syntax", [b"1.2.840\xd5\xce\xcf.1.2.4.50", b"1.2.840 Doe^Jane", b"1.2.840.10008.1.2.1."]
+)
+def test_a_transfer_syntax_that_is_no_uid_is_refused_by_both_readers(make, written, syntax):
+    data = written(make())
+    place = data.index(b"\x02\0\x10\0UI") + 6
+    length = int.from_bytes(data[place : place + 2], "little")
+    value = syntax + b"\0" * (len(syntax) % 2)
+    changed = data[:place] + struct.pack("<H", len(value)) + value + data[place + 2 + length :]
+    group_length = int.from_bytes(data[140:144], "little") + len(value) - length
+    changed = changed[:140] + struct.pack("<I", group_length) + changed[144:]
+    with pytest.raises(ItemError) as caught:
+        read_dataset(changed)
+    assert caught.value.reason == "invalid_uid"
+    with pytest.raises(OddFileError):
+        parse_file(changed)
 
 
 def test_a_uid_may_be_padded_with_blanks(make, written):

@@ -1,0 +1,60 @@
+"""Labels and cohorts."""
+
+from __future__ import annotations
+
+from voxlake.store.schema.column import REAL, TEXT, TIME, WHOLE, Column, Table
+
+__all__ = ["COHORTS", "COHORT_MEMBERS", "LABELS"]
+
+
+LABELS = Table(
+    "labels",
+    "What readers, files and folders say about a subject.",
+    ("level", "subject", "name", "value", "reader", "source"),
+    (
+        Column("level", TEXT, "patient, study, series or instance"),
+        Column("subject", TEXT, "Identifier in the lake"),
+        Column("name", TEXT, "What is labelled, for example finding"),
+        Column("value", TEXT, "The label; numbers as text"),
+        Column("number", REAL, "The label as a number, where it is one"),
+        Column("unit", TEXT, "Unit of the number"),
+        Column("reader", TEXT, "Who said so"),
+        Column("source", TEXT, "Digest of the file or mapping that it came from"),
+        Column("labelled_at", TIME, "When the reader said so, if known"),
+        Column("run_id", TEXT, "Run"),
+        Column("committed_at", TIME, "When the row was committed"),
+    ),
+)
+
+COHORTS = Table(
+    "cohorts",
+    "Frozen selections.",
+    ("name", "version"),
+    (
+        Column("cohort_id", TEXT, "Digest over the members"),
+        Column("name", TEXT, "Name"),
+        Column("version", WHOLE, "1, 2, ...; a selection with other members makes a new version"),
+        Column("condition", TEXT, "The SQL condition"),
+        Column("table_versions", TEXT, "Version of each table that was read, JSON"),
+        Column("series", WHOLE, "Number of series"),
+        Column("studies", WHOLE, "Number of studies"),
+        Column("patients", WHOLE, "Number of patients"),
+        Column("run_id", TEXT, "Run"),
+        Column("committed_at", TIME, "When the row was committed"),
+    ),
+)
+
+COHORT_MEMBERS = Table(
+    "cohort_members",
+    "The series of every cohort version, with the digest that they had.",
+    ("cohort_id", "series_instance_uid"),
+    (
+        Column("cohort_id", TEXT, "Cohort"),
+        Column("series_instance_uid", TEXT, "Series"),
+        Column("study_instance_uid", TEXT, "Study"),
+        Column("patient_id", TEXT, "Pseudonym of the patient"),
+        Column("members_digest", TEXT, "Digest of the series when it was selected"),
+        Column("run_id", TEXT, "Run"),
+        Column("committed_at", TIME, "When the row was committed"),
+    ),
+)
