@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import dcmread, dcmwrite
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
 from pydicom.uid import (
     CTImageStorage,
@@ -234,3 +235,19 @@ def test_encapsulated_pixels_that_are_no_whole_fragments_are_refused(value):
     pixels = Leaf(0x7FE00010, "OB", b"\xfe\xff\0\xe0" + value, undefined=True)
     with pytest.raises(ItemError, match="whole fragments"):
         write_file(JPEGBaseline8Bit, [], Item(encoding, [pixels]))
+
+
+def test_bytes_of_undefined_length_are_read_under_any_tag():
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SOPClassUID, dataset.SOPInstanceUID = CTImageStorage, "1.2.3.4"
+    dataset.add_new(0x00420011, "OB", encapsulate([b"a document", b"in two parts"], has_bot=False))
+    dataset[0x00420011].is_undefined_length = True
+    stream = BytesIO()
+    dcmwrite(stream, dataset, enforce_file_format=True)
+    assert check(stream.getvalue())
+    leaf = parse_file(stream.getvalue()).root.leaf(0x00420011)
+    assert leaf is not None
+    assert leaf.undefined
+    assert b"a document" in leaf.value

@@ -35,7 +35,6 @@ __all__ = ["DEFLATED", "OddFileError", "ParsedFile", "parse_file"]
 
 _PREAMBLE = 132
 _CHARACTER_SET = 0x00080005
-_PIXELS = frozenset({0x7FE00010, 0x7FE00008, 0x7FE00009})
 _UNDEFINED = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _SYNTAX = 0x00020010
@@ -216,8 +215,6 @@ class _Parser:
     ) -> tuple[Leaf | Branch, int]:
         stated, vr, creator = vrs
         if place.length == _UNDEFINED and stated in _BYTES:
-            if tag not in _PIXELS and vr != _UNREAD:
-                raise OddFileError
             end = self._fragments(place)
             value = b"" if vr == _UNREAD else self._data[place.start : end - 8]
             return Leaf(tag, "UN" if vr == _UNREAD else vr, value, vr != _UNREAD, creator), end

@@ -28,7 +28,7 @@ __all__ = [
     "to_toml",
 ]
 
-POLICY_VERSION = "2"
+POLICY_VERSION = "3"
 """Raised whenever the same policy would give other bytes, so that its digest changes."""
 
 # Codes and meanings of PS3.16 CID 7050, De-identification Method.

@@ -197,3 +197,20 @@ def test_a_plane_of_its_own_leaves_the_pixels_alone():
     dataset = with_overlay(plane())
     dataset[0x7FE00010].value = b"\xff\xff" * 4
     assert deidentify(dataset, CLEAN, PSEUDONYMS).dataset.PixelData == b"\xff\xff" * 4
+
+
+@pytest.mark.parametrize("policy", [BASIC, CLEAN], ids=["basic", "clean_graphics"])
+@pytest.mark.parametrize("undefined", [False, True])
+def test_retired_pixel_groups_go_and_the_pixels_stay(policy, undefined):
+    dataset = image()
+    element = dataset[0x7FE00010].value
+    secret = b"a second picture"
+    dataset.add_new(0x7F600010, "OB", encapsulate([secret]) if undefined else secret)
+    dataset[0x7F600010].is_undefined_length = undefined
+    data = in_a_file(dataset)
+    assert secret in data
+    clean = deidentify(data, policy, PSEUDONYMS)
+    assert secret not in clean.data
+    assert 0x7F600010 not in clean.dataset
+    assert clean.dataset[0x7FE00010].value == element
+    assert [one.why for one in clean.report if "7F60" in one.path] == ["retired pixel data"]
