@@ -237,7 +237,8 @@ def test_encapsulated_pixels_that_are_no_whole_fragments_are_refused(value):
         write_file(JPEGBaseline8Bit, [], Item(encoding, [pixels]))
 
 
-def test_bytes_of_undefined_length_are_read_under_any_tag():
+@pytest.mark.parametrize("vr", ["OB", "OW", "OF", "OD", "OL", "OV"])
+def test_bytes_of_undefined_length_are_read_under_any_tag_and_vr(vr):
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -246,8 +247,9 @@ def test_bytes_of_undefined_length_are_read_under_any_tag():
     dataset[0x00420011].is_undefined_length = True
     stream = BytesIO()
     dcmwrite(stream, dataset, enforce_file_format=True)
-    assert check(stream.getvalue())
-    leaf = parse_file(stream.getvalue()).root.leaf(0x00420011)
+    data = stream.getvalue().replace(b"\x42\0\x11\0OB", b"\x42\0\x11\0" + vr.encode())
+    assert check(data)
+    leaf = parse_file(data).root.leaf(0x00420011)
     assert leaf is not None
     assert leaf.undefined
     assert b"a document" in leaf.value

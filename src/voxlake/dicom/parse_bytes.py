@@ -48,7 +48,8 @@ _LONG = frozenset(name.encode() for name in LONG_VRS)
 
 _UNREAD = ""
 """Stands for the VR of a private element that is left unread."""
-_BYTES = frozenset({"OB", "OW"})
+# OB it should be (PS3.5 A.4); pydicom reads fragments under all of these.
+_BYTES = OPAQUE - {"UN"}
 
 
 class OddFileError(Exception):
