@@ -98,7 +98,7 @@ def _parse(data: bytes) -> Dataset:
     body = check_structure(data, start, implicit=False, group=0x0002)
     meta = parse_elements(BytesIO(data[start:body]), False, True)
     syntax = text(meta, "TransferSyntaxUID")
-    if syntax is not None and not is_uid(syntax):
+    if syntax is not None and not (is_uid(syntax) and len(raw_values(meta, "TransferSyntaxUID")) == 1):
         # Whoever writes the object again would have to pass it on as it is.
         raise ItemError("invalid_uid", "TransferSyntaxUID must be one UID of at most 64 digits and dots")
     if syntax in _DEFLATED:

@@ -108,7 +108,7 @@ def test_bad_uids_are_refused_without_being_quoted(make, uid):
 
 
 @pytest.mark.parametrize(
-    "syntax", [b"1.2.840\xd5\xce\xcf.1.2.4.50", b"1.2.840 Doe^Jane", b"1.2.840.10008.1.2.1."]
+    "syntax", [b"1.2.840\xd5\xce\xcf.1.2.4.50", b"1.2.840 Doe^Jane", b"1.2.840.10008.1.2.1.", b"1.2.840\\1.2"]
 )
 def test_a_transfer_syntax_that_is_no_uid_is_refused_by_both_readers(make, written, syntax):
     data = written(make())
