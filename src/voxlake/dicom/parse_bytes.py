@@ -34,6 +34,7 @@ from voxlake.dicom.nodes import (
 __all__ = ["DEFLATED", "OddFileError", "ParsedFile", "parse_file"]
 
 _PREAMBLE = 132
+_FIRST_GROUP = 0x0004
 _CHARACTER_SET = 0x00080005
 _UNDEFINED = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
@@ -113,7 +114,8 @@ def _parse_file(data: bytes, private_vr: PrivateVr | None) -> ParsedFile:
         data, start = _inflate(data, start), 0
     root = Item(encoding)
     _Parser(data, encoding, private_vr).read(root, start, len(data))
-    if not root.nodes or root.nodes[0].tag >> 16 < 8:
+    # Elements of an index of a medium (group 0004) stand in other objects too; a table of rules names them.
+    if not root.nodes or root.nodes[0].tag >> 16 < _FIRST_GROUP:
         raise OddFileError
     return ParsedFile(syntax, meta, root)
 

@@ -71,6 +71,7 @@ class Decision(NamedTuple):
 FILE_FORMAT = Decision(Action.REMOVE, "file format")
 _REMEMBERED = 16384
 _VARIABLE_PIXELS, _PIXELS = 0x7F, 0x7FE0
+_FIRST_GROUP = 0x0008
 # VRs that may stay where the dictionary does not know the tag: they are handled by VR or hold numbers.
 _TELLING = frozenset(
     {"AT", "DA", "DS", "DT", "FD", "FL", "IS", "SL", "SQ", "SS", "SV", "TM", "UI", "UL", "US", "UV"}
@@ -152,6 +153,9 @@ class Rules:
         row = self._profile.row(tag)
         if row is not None:
             return self._of(row)
+        if tag >> 16 < _FIRST_GROUP:
+            # Commands, file meta information and indices of media have no place in an object.
+            return FILE_FORMAT
         if tag >> 24 == _VARIABLE_PIXELS and tag >> 16 != _PIXELS:
             # Retired images beside the image (PS3.5 2004 7.6): no rule on pixels looks at them.
             return Decision(Action.REMOVE, "retired pixel data")

@@ -241,6 +241,19 @@ def test_unknown_vr_is_opened(undefined):
     assert 0x77780001 not in result.dataset
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_elements_of_file_formats_go_out_of_a_data_set(nested):
+    dataset = ct()
+    holder = Dataset() if nested else dataset
+    for tag in (0x00041500, 0x00041141):
+        holder.add_new(tag, "CS", "ROOM7")
+    if nested:
+        dataset.ReferencedImageSequence = Sequence([holder])
+    clean = deidentify(from_bytes(dataset), RESEARCH, PSEUDONYMS)
+    assert b"ROOM7" not in clean.data
+    assert [one.why for one in clean.report if "(0004" in one.path] == ["file format", "file format"]
+
+
 def test_large_unknown_sequences_are_opened_too():
     content = b"".join(item(implicit(0x0010, 0x0010, b"SECRET^X" * 100)) for _ in range(100))
     result = deidentify(raw_file(explicit(0x0040, 0xA043, b"UN", content)), BASIC, PSEUDONYMS)
