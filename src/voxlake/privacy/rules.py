@@ -71,7 +71,7 @@ class Decision(NamedTuple):
 FILE_FORMAT = Decision(Action.REMOVE, "file format")
 _REMEMBERED = 16384
 _VARIABLE_PIXELS, _PIXELS = 0x7F, 0x7FE0
-_FIRST_GROUP = 0x0008
+_FIRST_GROUP, _ITEMS = 0x0008, 0xFFFE
 # VRs that may stay where the dictionary does not know the tag: they are handled by VR or hold numbers.
 _TELLING = frozenset(
     {"AT", "DA", "DS", "DT", "FD", "FL", "IS", "SL", "SQ", "SS", "SV", "TM", "UI", "UL", "US", "UV"}
@@ -153,8 +153,8 @@ class Rules:
         row = self._profile.row(tag)
         if row is not None:
             return self._of(row)
-        if tag >> 16 < _FIRST_GROUP:
-            # Commands, file meta information and indices of media have no place in an object.
+        if tag >> 16 < _FIRST_GROUP or tag >> 16 == _ITEMS:
+            # Commands, file meta information, indices of media and stray items have no place in an object.
             return FILE_FORMAT
         if tag >> 24 == _VARIABLE_PIXELS and tag >> 16 != _PIXELS:
             # Retired images beside the image (PS3.5 2004 7.6): no rule on pixels looks at them.

@@ -18,6 +18,7 @@ from pydicom.uid import (
 )
 
 from voxlake.core.errors import ItemError
+from voxlake.dicom.parse_bytes import parse_file
 from voxlake.privacy.deidentify import IMPLEMENTATION_UID, deidentify, preview
 from voxlake.privacy.policy import Policy, load_policy
 from voxlake.privacy.pseudonyms import Pseudonymiser
@@ -252,6 +253,15 @@ def test_elements_of_file_formats_go_out_of_a_data_set(nested):
     clean = deidentify(from_bytes(dataset), RESEARCH, PSEUDONYMS)
     assert b"ROOM7" not in clean.data
     assert [one.why for one in clean.report if "(0004" in one.path] == ["file format", "file format"]
+
+
+def test_a_stray_item_goes():
+    dataset = ct()
+    dataset.add_new(0xFFFEE000, "OB", b"ROOM7 ")
+    clean = deidentify(dataset, RESEARCH, PSEUDONYMS)
+    assert b"ROOM7" not in clean.data
+    assert [one.why for one in clean.report if "(FFFE" in one.path] == ["file format"]
+    assert parse_file(clean.data).root.nodes[-1].tag == 0x7FE00010
 
 
 def test_large_unknown_sequences_are_opened_too():
