@@ -6,6 +6,11 @@ A corpus lies outside of the repository and is never committed: the real images 
 from __future__ import annotations
 
 import argparse
+import bz2
+import gzip
+import io
+import lzma
+import tarfile
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -58,6 +63,16 @@ def _files(folders: Iterable[Path], suffixes: set[str]) -> Iterator[bytes]:
             yield path.read_bytes()
 
 
+def _tarred(members: dict[str, bytes], form: int) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=form) as archive:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return buffer.getvalue()
+
+
 def _hostile() -> Iterator[bytes]:
     files = CtFiles()
     yield files.file()
@@ -89,12 +104,16 @@ def seeds(target: str, data: Path) -> Iterator[bytes]:
     elif target == "archives":
         yield zipped({"a": b"1" * 50, "b/c.dcm": CtFiles().file(), "d": b""})
         yield zipped({"../x": b"1" * 500}, 0)
+        for form in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+            plain = _tarred({"a": b"1" * 50, "b/" * 80 + "c.dcm": CtFiles().file()}, form)
+            yield plain
+            yield from (pack(plain) for pack in (gzip.compress, bz2.compress, lzma.compress))
     else:
         yield from _hostile()
         yield from _files([tests, data], {".dcm", ""})
         if target == "decode":
             yield nifti((4, 4, 4), bytes(64))
-            yield from _files([data], {".png", ".jpeg", ".jpg", ".nii", ".gz"})
+            yield from _files([data], {".png", ".jpeg", ".jpg", ".nii", ".gz", ".nrrd", ".tif"})
 
 
 def fill(target: str, corpus: Path, data: Path) -> int:

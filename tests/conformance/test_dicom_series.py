@@ -24,15 +24,16 @@ pytestmark = pytest.mark.realdata
 
 VENDORS = "multivendor_dicom"
 
-# What each folder holds; most of the vendors' folders are one time series or one mosaic.
+# What each folder holds taken as one volume; most of the vendors' folders are time series, which
+# test_dicom_vendors.py takes apart.
 VERDICTS = {
-    f"{VENDORS}/dcm_qa/In/Orientation/ax/axasc36": "none",
-    f"{VENDORS}/dcm_qa/In/Orientation/axmb/AxAsc36mb2a": "none",
-    f"{VENDORS}/dcm_qa/In/Orientation/axmb/AxInt36mb": "none",
-    f"{VENDORS}/dcm_qa/In/Orientation/sag/sagasc36": "none",
-    f"{VENDORS}/dcm_qa_12bit/In": "none",
-    f"{VENDORS}/dcm_qa_nih/In/20180918Si/mr_0003": "none",
-    f"{VENDORS}/dcm_qa_uih/In/DTI_134434": "none",
+    f"{VENDORS}/dcm_qa/In/Orientation/ax/axasc36": "duplicates",
+    f"{VENDORS}/dcm_qa/In/Orientation/axmb/AxAsc36mb2a": "duplicates",
+    f"{VENDORS}/dcm_qa/In/Orientation/axmb/AxInt36mb": "duplicates",
+    f"{VENDORS}/dcm_qa/In/Orientation/sag/sagasc36": "duplicates",
+    f"{VENDORS}/dcm_qa_12bit/In": "duplicates",
+    f"{VENDORS}/dcm_qa_nih/In/20180918Si/mr_0003": "duplicates",
+    f"{VENDORS}/dcm_qa_uih/In/DTI_134434": "duplicates",
     f"{VENDORS}/dcm_qa_agfa/Siemens": "duplicates",
     f"{VENDORS}/dcm_qa_enh/In/Philips": "duplicates",
     f"{VENDORS}/dcm_qa_enh/In/Siemens/XA10": "duplicates",
@@ -116,8 +117,8 @@ def compare(folder: Path) -> Volume:
 @pytest.mark.parametrize("folder", SERIES)
 def test_volume_equals_simpleitk(realdata, folder):
     volume = compare(realdata / folder)
-    computed = volume.modality == "CT"
-    assert volume.unit == ("HU" if computed else "arbitrary")
+    # These PET images were written as SUV by body weight.
+    assert volume.unit == {"CT": "HU", "PT": "SUVbw"}.get(volume.modality, "arbitrary")
     assert (volume.dtype == np.float32) == (volume.modality == "PT")
 
 

@@ -34,6 +34,7 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
         {"shape": [4, 16, 16], "filter": "area"},
         {"shape": [9, 9], "filter": "nearest", "keep_aspect": True, "fill": "minimum"},
     ],
+    "suv": [{}, {"kind": "bsa"}],
     "window": [{"low": 0.0, "high": 200.0}, {"low": -1000.0, "high": 400.0, "unit": "HU"}],
     "zscore": [{"over": "all"}, {"over": "nonzero"}, {"over": 90.0}],
 }

@@ -22,7 +22,7 @@ from voxlake.verbs import Verb
 __all__ = ["command_of"]
 
 # Parameters that only make sense in Python; and those that hold bytes, which people write as 4GiB.
-_PYTHON_ONLY = {"parameters", "questions"}
+_PYTHON_ONLY = {"parameters", "questions", "each_run"}
 _BYTES = {"memory": "Memory of one worker", "limit": "Largest file that is taken in"}
 _ALIASES = {"mapping": "--map"}
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
@@ -70,6 +70,8 @@ def command_of(verb: Verb, function: Callable[..., Any]) -> Callable[..., int]:
         elif "cohort" in parameters:
             lake = open_lake(options.lake, key=options.key, create=False)
             arguments[0] = get_cohort(lake, arguments[0])
+        if "each_run" in parameters:
+            keywords["each_run"] = lambda run: show(verb, run, options)
         return show(verb, function(*arguments, **keywords), options)
 
     command.__name__ = verb.function
@@ -132,13 +134,13 @@ def _shared(*, with_lake: bool, prints: bool) -> list[inspect.Parameter]:
 
 
 def _prints(returned: Any) -> bool:
-    return getattr(returned, "__name__", "") in {"Result", "list", "dict", "str"}
+    return getattr(returned, "__name__", "") in {"Result", "list", "dict", "str", "Checked"}
 
 
 def _annotation(verb: str, name: str, hint: Any) -> Any:
     if hint is Cohort:
         return Annotated[str, Parameter(help="Name of a cohort, or name@version.")]
-    if name in _BYTES and hint is int and verb in {"ingest", "prepare", "keys_rekey", "deidentify"}:
+    if name in _BYTES and hint is int and verb in {"check", "ingest", "prepare", "keys_rekey", "deidentify"}:
         about = f"{_BYTES[name]}, for example 4GiB."
         return Annotated[int, Parameter(converter=_bytes, help=about, show_default=_size)]
     plain = _plain(hint)
@@ -152,7 +154,8 @@ def _plain(hint: Any) -> Any:
         return GenericAlias(tuple, (alternatives[0], ...))
     if not alternatives or typing.get_origin(hint) is Literal:
         return hint
-    kept = [one for one in alternatives if one in {str, Path, int, float, bool, type(None)}]
+    simple = {str, Path, int, float, bool, type(None)}
+    kept = [one for one in alternatives if one in simple or typing.get_origin(one) is Literal]
     if str in kept and Path in kept:
         kept.remove(Path)
     if not kept:

@@ -18,7 +18,7 @@ __all__ = ["build_app", "main", "run"]
 
 _ABOUT = "Imaging lake: collect, de-identify, query, prepare, learn from and report on medical images."
 _GROUPS = {
-    "cohort": "Look at frozen selections.",
+    "cohort": "Look at, compare, split and share frozen selections.",
     "quarantine": "Look at what was not let in.",
     "keys": "Look after the key of the lake.",
 }
@@ -37,7 +37,9 @@ def run(arguments: Sequence[str]) -> int:
     from voxlake.core.errors import SettingsError, UsageError, VoxlakeError
 
     try:
-        status = build_app(arguments)(list(arguments), exit_on_error=False, result_action="return_value")
+        # The command line library takes a lone hyphen for an option without a name.
+        words = ["stdin:" if word == "-" else word for word in arguments]
+        status = build_app(arguments)(words, exit_on_error=False, result_action="return_value")
     except CycloptsError:
         return 2
     except (UsageError, SettingsError) as error:

@@ -17,6 +17,7 @@ from rich.table import Table
 from voxlake.core.errors import UsageError
 from voxlake.core.reasons import REASONS
 from voxlake.core.run import Run
+from voxlake.lake.checked import Checked
 from voxlake.lake.cohorts import Cohort
 from voxlake.store.query import Result
 from voxlake.verbs import Verb
@@ -36,6 +37,9 @@ def show(verb: Verb, value: Any, options: Shared) -> int:
     if isinstance(value, Run):
         _run(value, options)
         return 1 if options.strict and value.failures else 0
+    if isinstance(value, Checked):
+        _data(value, value.values, options)
+        return 0 if value.holds else 1
     if isinstance(value, str):
         print(json.dumps({verb.command: value}) if options.json else value)
         return 0

@@ -11,11 +11,16 @@ from typing import Any, Self
 from voxlake.core.digest import digest_json
 from voxlake.core.errors import NotFoundError, SettingsError
 from voxlake.core.hints import hint
+from voxlake.core.mends import Mends
 from voxlake.core.step import Step
 from voxlake.core.toml import to_toml
 from voxlake.core.volume import Volume
 
 __all__ = ["Plan"]
+
+
+_NO_MENDS = Mends()
+_KEYS = ("geometry", "steps")
 
 
 @dataclass(frozen=True)
@@ -32,9 +37,12 @@ class Plan:
         step = "window"
         low = -1000
         high = 400
+
+    A table ``[geometry]`` (see `Mends`) says which bad geometries are mended before the first step.
     """
 
     steps: tuple[Step, ...] = ()
+    geometry: Mends = _NO_MENDS
 
     def __iter__(self) -> Iterator[Step]:
         return iter(self.steps)
@@ -50,7 +58,10 @@ class Plan:
 
     def digest(self) -> str:
         """SHA-256 over names, versions and settings: what keys the rows that the plan makes."""
-        return digest_json([{**step.to_dict(), "version": step.version} for step in self.steps])
+        steps = [{**step.to_dict(), "version": step.version} for step in self.steps]
+        if self.geometry == _NO_MENDS:
+            return digest_json(steps)
+        return digest_json({"geometry": self.geometry.model_dump(mode="json"), "steps": steps})
 
     @classmethod
     def from_toml(cls, source: str | Path, *, steps: Mapping[str, type[Step]]) -> Self:
@@ -81,14 +92,20 @@ class Plan:
     def from_tables(
         cls, tables: Mapping[str, Any], *, steps: Mapping[str, type[Step]], where: str = "plan"
     ) -> Self:
-        """Read a plan from parsed TOML, ``{"steps": [{"step": name, ...}, ...]}``."""
-        unknown = sorted(set(tables) - {"steps"})
+        """Read a plan from parsed TOML, ``{"geometry": {...}, "steps": [{"step": name, ...}, ...]}``."""
+        unknown = sorted(set(tables) - set(_KEYS))
         if unknown:
-            raise SettingsError(f"{where}: unknown key '{unknown[0]}'{hint(unknown[0], ['steps'])}")
+            raise SettingsError(f"{where}: unknown key '{unknown[0]}'{hint(unknown[0], _KEYS)}")
         rows = tables.get("steps", [])
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise SettingsError(f"{where}: 'steps' must be a list of tables ([[steps]])")
-        return cls(tuple(_step(row, steps, f"{where}, step {n}") for n, row in enumerate(rows, 1)))
+        mends = tables.get("geometry", {})
+        if not isinstance(mends, dict):
+            raise SettingsError(f"{where}: 'geometry' must be a table ([geometry])")
+        return cls(
+            tuple(_step(row, steps, f"{where}, step {n}") for n, row in enumerate(rows, 1)),
+            Mends.read(mends, where=f"{where}, geometry"),
+        )
 
     @classmethod
     def of(cls, steps: Iterable[Step]) -> Self:
@@ -97,7 +114,10 @@ class Plan:
 
     def to_tables(self) -> dict[str, Any]:
         """Plain values that `from_tables` reads back."""
-        return {"steps": [step.to_dict() for step in self.steps]}
+        steps = {"steps": [step.to_dict() for step in self.steps]}
+        if self.geometry == _NO_MENDS:
+            return steps
+        return {"geometry": self.geometry.model_dump(mode="json"), **steps}
 
     def to_toml(self) -> str:
         """TOML text that `from_toml` reads back to an equal plan."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
@@ -14,7 +14,18 @@ from voxlake.core.grid import Grid
 
 __all__ = ["ArrayLike3D", "Label", "Lineage", "Mask", "Unit", "Volume"]
 
-Unit = Literal["HU", "SUVbw", "arbitrary", "normalised"]
+Unit = Literal[
+    "HU",
+    "Bq/ml",
+    "SUVbw",
+    "SUVlbm(Janma)",
+    "SUVlbm(James128)",
+    "SUVbsa",
+    "SUVibw",
+    "fraction",
+    "arbitrary",
+    "normalised",
+]
 
 
 class ArrayLike3D(Protocol):
@@ -64,11 +75,15 @@ class Volume:
     grid : Grid
         Where the voxels lie.
     unit : str
-        ``"HU"``, ``"SUVbw"``, ``"arbitrary"`` (as stored, after the modality's rescale) or ``"normalised"``.
+        ``"HU"``, ``"Bq/ml"``, a kind of SUV (names as in PS3.16 context group 85), ``"fraction"`` (a share
+        from 0 to 1), ``"arbitrary"`` (as stored, after the modality's rescale) or ``"normalised"``.
     modality : str or None
         Modality (0008,0060).
     lineage : Lineage
         Inputs and steps.
+    conversions : mapping of str to float
+        Unit -> factor that values have to be multiplied with to be in it; for PET the kinds of SUV. A
+        volume in another unit has lost them.
 
     Raises
     ------
@@ -81,6 +96,7 @@ class Volume:
     unit: Unit = "arbitrary"
     modality: str | None = None
     lineage: Lineage = field(default_factory=Lineage, repr=False)
+    conversions: Mapping[Unit, float] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         shape = tuple(self.data.shape)
@@ -119,13 +135,19 @@ class Volume:
         self, data: ArrayLike3D, *, step: str, grid: Grid | None = None, unit: Unit | None = None
     ) -> Volume:
         """The volume after a step: other values, perhaps on another grid or in another unit."""
+        same = unit is None or unit == self.unit
         return replace(
             self,
             data=data,
             grid=self.grid if grid is None else grid,
             unit=self.unit if unit is None else unit,
             lineage=self.lineage.then(step),
+            conversions=self.conversions if same else {},
         )
+
+    def measured(self, unit: Unit, conversions: Mapping[Unit, float]) -> Volume:
+        """The same values, with what is known about their unit."""
+        return replace(self, unit=unit, conversions=dict(conversions))
 
 
 @dataclass(frozen=True)

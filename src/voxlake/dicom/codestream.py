@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, replace
 
-__all__ = ["END_OF_CODESTREAM", "Codestream", "jpeg2000_header", "jpeg_header"]
+__all__ = ["END_OF_CODESTREAM", "Codestream", "jpeg2000_header", "jpeg_header", "jpeg_xl_size"]
 
 # Last marker of JPEG, JPEG-LS (EOI) and JPEG 2000 (EOC) codestreams. Entropy-coded bytes never hold it, so a
 # frame without it has been cut.
@@ -18,6 +18,11 @@ _SCAN = 0xDA
 _JFIF = 0xE0
 _ADOBE = 0xEE
 _J2K_START = b"\xff\x4f\xff\x51"
+_JXL_START = b"\xff\x0a"
+_JXL_CONTAINER = b"\x00\x00\x00\x0cJXL \x0d\x0a\x87\x0a"
+# Bits of a side that is no multiple of 8; width by height as the ratio code says (ISO/IEC 18181-1 annex B).
+_JXL_SIDES = (9, 13, 18, 30)
+_JXL_RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,56 @@ def jpeg2000_header(data: bytes) -> Codestream:
         raise ValueError("JPEG 2000 components of different size or depth")
     depth = described[0]
     return Codestream(bottom - top, right - left, components, (depth & 0x7F) + 1, bool(depth & 0x80))
+
+
+def jpeg_xl_size(data: bytes) -> tuple[int, int]:
+    """Rows and columns of a JPEG XL codestream, bare or in a container (ISO/IEC 18181-1 section B.2).
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    bare = _jxl_codestream(data)
+    if bare[:2] != _JXL_START:
+        raise ValueError("no JPEG XL codestream")
+    bits = _Bits(int.from_bytes(bare[2:16], "little"))
+    short = bits.take(1)
+    rows = 8 * (bits.take(5) + 1) if short else bits.take(_JXL_SIDES[bits.take(2)]) + 1
+    ratio = bits.take(3)
+    if ratio:
+        across, down = _JXL_RATIOS[ratio - 1]
+        return rows, rows * across // down
+    return rows, 8 * (bits.take(5) + 1) if short else bits.take(_JXL_SIDES[bits.take(2)]) + 1
+
+
+@dataclass
+class _Bits:
+    """Takes bits from a number, the lowest first."""
+
+    rest: int
+
+    def take(self, count: int) -> int:
+        taken = self.rest & ((1 << count) - 1)
+        self.rest >>= count
+        return taken
+
+
+def _jxl_codestream(data: bytes) -> bytes:
+    """The beginning of the codestream in a container, or the data themselves."""
+    if not data.startswith(_JXL_CONTAINER):
+        return data
+    position = len(_JXL_CONTAINER)
+    while position + 16 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        if kind in (b"jxlc", b"jxlp"):
+            # A partial codestream has a number of four bytes before it; the length may stand in eight bytes.
+            start = position + (16 if length == 1 else 8) + (4 if kind == b"jxlp" else 0)
+            return data[start : start + 64]
+        if length < 8:
+            break
+        position += length
+    raise ValueError("no codestream in the JPEG XL container")
 
 
 def _frame(body: bytes) -> tuple[Codestream, bytes]:

@@ -24,9 +24,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxlake.core.grid import Grid
-from voxlake.dicom.planes import Plane, is_image, is_mosaic, is_projection, planes_of
+from voxlake.dicom.planes import Plane, is_mosaic, is_projection, is_untiled, planes_of
 
-__all__ = ["Kind", "Verdict", "judge"]
+__all__ = [
+    "ANGLE",
+    "SAME_PLACE",
+    "TOLERANCE",
+    "Kind",
+    "SortedPlanes",
+    "Verdict",
+    "base_gap",
+    "judge",
+    "judge_planes",
+    "same_height",
+    "sorted_planes",
+]
 
 Kind = Literal["regular", "gap", "uneven", "tilt", "duplicates", "mixed", "flat", "none"]
 Float = NDArray[np.float64]
@@ -87,12 +99,24 @@ def judge(rows: Sequence[Mapping[str, Any]]) -> Verdict:
         A single slice with a place is ``regular`` with its thickness (or stated spacing) as the step, which
         the note says.
     """
-    images = [row for row in rows if is_image(row)]
+    return judge_planes(rows, planes_of(rows))
+
+
+def judge_planes(rows: Sequence[Mapping[str, Any]], planes: Sequence[Plane]) -> Verdict:
+    """Judge the geometry of some of the planes of a series.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        Rows of `instances`, as for `judge`.
+    planes : sequence of Plane
+        Some of ``planes_of(rows)``; the order of the verdict counts in `rows`.
+    """
+    images = [rows[instance] for instance in dict.fromkeys(plane.instance for plane in planes)]
     if not images:
         return Verdict("none", "no object with pixels")
-    if any(is_mosaic(row) for row in images):
-        return Verdict("none", "slices tiled into one image (mosaic), which is not taken apart yet")
-    planes = planes_of(rows)
+    if any(is_mosaic(row) and not is_untiled(row) for row in images):
+        return Verdict("none", "slices tiled into one image (mosaic), without what says where each lies")
     projections = sum(is_projection(row) for row in images)
     if projections:
         if projections < len(images):
@@ -145,8 +169,22 @@ def _difference(planes: Sequence[Plane]) -> Verdict | None:
 
 
 @dataclass(frozen=True, eq=False)
-class _Stack:
-    """Planes sorted along their normal, and what was measured on them."""
+class SortedPlanes:
+    """Planes sorted along their normal, and what was measured on them.
+
+    Parameters
+    ----------
+    planes : list of Plane
+        Sorted; of equal height in the order in which they came.
+    positions : array
+        LPS mm, (n, 3).
+    along : array
+        Height along the normal in mm, (n,).
+    directions : array
+        Unit vectors: normal, direction of a column, direction of a row, (3, 3).
+    frame : str or None
+        FrameOfReferenceUID.
+    """
 
     planes: list[Plane]
     positions: Float
@@ -156,14 +194,17 @@ class _Stack:
 
     @property
     def order(self) -> tuple[tuple[int, int], ...]:
+        """Row and frame of every plane."""
         return tuple((plane.instance, plane.frame) for plane in self.planes)
 
     @property
     def in_plane(self) -> tuple[float, float]:
+        """Mm between rows, between columns."""
         spacing = self.planes[0].spacing
         return spacing if spacing is not None else (0.0, 0.0)
 
     def verdict(self, kind: Kind, note: str, step: float | None) -> Verdict:
+        """A verdict over these planes; `step` in mm along the normal."""
         spacing = None if step is None else (float(step), *self.in_plane)
         if kind != "regular" or step is None:
             return Verdict(kind, note, None, spacing, self.order)
@@ -180,14 +221,14 @@ class _Stack:
 
 
 def _judge_stack(images: Sequence[Mapping[str, Any]], planes: Sequence[Plane]) -> Verdict:
-    stack = _sorted(planes)
+    stack = sorted_planes(planes)
     if len(planes) == 1:
         return _single(stack, images[0])
     gaps = np.diff(stack.along)
-    if gaps.max() <= _SAME_MM:
+    if np.isinf(same_height(gaps)):
         return stack.verdict("duplicates", f"{len(planes)} images at one position", None)
-    base = _base_gap(gaps)
-    repeated = int((gaps <= max(_SAME_MM, SAME_PLACE * base)).sum())
+    base = base_gap(gaps)
+    repeated = int((gaps <= same_height(gaps)).sum())
     if repeated:
         places = len(planes) - repeated
         return stack.verdict("duplicates", f"{len(planes)} images at {places} positions", base)
@@ -201,7 +242,8 @@ def _judge_stack(images: Sequence[Mapping[str, Any]], planes: Sequence[Plane]) -
     )
 
 
-def _sorted(planes: Sequence[Plane]) -> _Stack:
+def sorted_planes(planes: Sequence[Plane]) -> SortedPlanes:
+    """Sort planes of one orientation, all of which have a place."""
     cosines = np.asarray(planes[0].orientation, dtype=np.float64)
     right = cosines[:3] / np.linalg.norm(cosines[:3])
     # Printed cosines are at a right angle only up to rounding; the grid wants it exact.
@@ -211,7 +253,7 @@ def _sorted(planes: Sequence[Plane]) -> _Stack:
     positions = np.array([plane.position for plane in planes])
     along = positions @ normal
     order = np.argsort(along, kind="stable")
-    return _Stack(
+    return SortedPlanes(
         [planes[index] for index in order],
         positions[order],
         along[order],
@@ -220,7 +262,7 @@ def _sorted(planes: Sequence[Plane]) -> _Stack:
     )
 
 
-def _single(stack: _Stack, row: Mapping[str, Any]) -> Verdict:
+def _single(stack: SortedPlanes, row: Mapping[str, Any]) -> Verdict:
     for name, meaning in (("slice_thickness", "thickness"), ("spacing_between_slices", "stated spacing")):
         step = row.get(name)
         if step is not None and np.isfinite(step) and step > 0:
@@ -230,17 +272,24 @@ def _single(stack: _Stack, row: Mapping[str, Any]) -> Verdict:
     return Verdict("flat", note, 1, None, stack.order, Grid.flat_image(plane.shape))
 
 
-def _base_gap(gaps: Float) -> float:
+def same_height(gaps: Float) -> float:
+    """The distance in mm up to which neighbours stand at one height; infinite if all do."""
+    if gaps.size == 0 or gaps.max() <= _SAME_MM:
+        return float("inf")
+    return max(_SAME_MM, SAME_PLACE * base_gap(gaps))
+
+
+def base_gap(gaps: Float) -> float:
     """The gap between neighbours: the median of those close to the smallest real one."""
     real = gaps[gaps > max(_SAME_MM, SAME_PLACE * float(np.median(gaps)))]
     return float(np.median(real[real <= 1.5 * real.min()]))
 
 
-def _step(stack: _Stack) -> float:
+def _step(stack: SortedPlanes) -> float:
     return float((stack.along[-1] - stack.along[0]) / (len(stack.along) - 1))
 
 
-def _spacing_verdict(stack: _Stack, gaps: Float, base: float) -> Verdict | None:
+def _spacing_verdict(stack: SortedPlanes, gaps: Float, base: float) -> Verdict | None:
     step = _step(stack)
     places = stack.along[0] + step * np.arange(len(stack.along))
     off = float(np.abs(stack.along - places).max())
@@ -255,7 +304,7 @@ def _spacing_verdict(stack: _Stack, gaps: Float, base: float) -> Verdict | None:
     return stack.verdict("uneven", note, float(np.median(gaps)))
 
 
-def _shear_verdict(stack: _Stack, base: float, uneven: Verdict | None) -> Verdict | None:
+def _shear_verdict(stack: SortedPlanes, base: float, uneven: Verdict | None) -> Verdict | None:
     """A verdict if the slices leave the normal through the first one."""
     sideways = (stack.positions - stack.positions[0]) @ stack.directions[1:].T
     off = np.abs(sideways).max(axis=0)
@@ -274,7 +323,7 @@ def _shear_verdict(stack: _Stack, base: float, uneven: Verdict | None) -> Verdic
     return stack.verdict("tilt", f"{note}; also {uneven.kind}: {uneven.note}", uneven.spacing[0])
 
 
-def _pair_verdict(stack: _Stack, images: Sequence[Mapping[str, Any]]) -> Verdict | None:
+def _pair_verdict(stack: SortedPlanes, images: Sequence[Mapping[str, Any]]) -> Verdict | None:
     """Two slices always look regular; what the device states shows if others lay between them."""
     stated = [
         row.get(name) or 0.0 for row in images for name in ("slice_thickness", "spacing_between_slices")

@@ -30,7 +30,30 @@ from voxlake.dicom.codestream import END_OF_CODESTREAM, jpeg2000_header, jpeg_he
 from voxlake.dicom.elements import raw_values, text, whole
 from voxlake.dicom.frames import frame_count
 
-__all__ = ["Layout", "check_compressed", "check_pixels", "read_layout", "transfer_syntax"]
+__all__ = [
+    "DEFLATED_FRAMES",
+    "JPEG_FULL_PROGRESSION",
+    "JPEG_SPECTRAL_SELECTION",
+    "JPEG_XL",
+    "JPEG_XL_LOSSLESS",
+    "JPEG_XL_RECOMPRESSION",
+    "UNCOMPRESSED_FRAMES",
+    "Layout",
+    "check_compressed",
+    "check_pixels",
+    "read_layout",
+    "transfer_syntax",
+]
+
+# Transfer syntaxes that pydicom 3.0 has no constants for (PS3.6 table A-1).
+JPEG_XL_LOSSLESS = UID("1.2.840.10008.1.2.4.110")
+JPEG_XL_RECOMPRESSION = UID("1.2.840.10008.1.2.4.111")
+JPEG_XL = UID("1.2.840.10008.1.2.4.112")
+DEFLATED_FRAMES = UID("1.2.840.10008.1.2.8.1")
+# Retired: processes 6 and 8, 10 and 12.
+JPEG_SPECTRAL_SELECTION = UID("1.2.840.10008.1.2.4.53")
+JPEG_FULL_PROGRESSION = UID("1.2.840.10008.1.2.4.55")
+UNCOMPRESSED_FRAMES = UID("1.2.840.10008.1.2.1.98")
 
 # Samples of one compressed frame: OpenJPEG takes four bytes for each beside the result, and both must fit the
 # memory of a worker. A digital breast tomosynthesis slice has 2**23.
@@ -41,12 +64,23 @@ _RLE_RATIO = 64
 # Huffman codes have a bit at least, one of them stands for 64 samples at most, and two of three colours may
 # come at half the resolution in both directions (ITU-T T.81). JPEG-LS and JPEG 2000 know no such bound.
 _JPEG_RATIO = 1024
+# Deflate codes 258 bytes by two bits at most (RFC 1951 section 3.2.5).
+_DEFLATE_RATIO = 1032
 # Largest value of VR IS (PS3.5 table 6.2-1).
 _MOST_FRAMES = 2**31 - 1
 # Bytes of a codestream in which its header is looked for.
 _LONGEST_HEADER = 2**18
 _ITEM = b"\xfe\xff\x00\xe0"
-_HUFFMAN = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1})
+_HUFFMAN = frozenset(
+    {
+        JPEGBaseline8Bit,
+        JPEGExtended12Bit,
+        JPEGLossless,
+        JPEGLosslessSV1,
+        JPEG_SPECTRAL_SELECTION,
+        JPEG_FULL_PROGRESSION,
+    }
+)
 _JPEG = _HUFFMAN | {JPEGLSLossless, JPEGLSNearLossless}
 _JPEG_2000 = frozenset({JPEG2000Lossless, JPEG2000, HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K})
 _NATIVE = frozenset(
@@ -61,8 +95,18 @@ _SAMPLES = {
     "YBR_FULL": 3,
     "YBR_FULL_422": 3,
     "YBR_ICT": 3,
+    "YBR_PARTIAL_420": 3,
+    "YBR_PARTIAL_422": 3,
     "YBR_RCT": 3,
+    "XYB": 3,
 }
+# Defined for 8 bits alone (PS3.3 section C.7.6.3.1.2).
+_BYTES_ONLY = frozenset({"YBR_PARTIAL_420", "YBR_PARTIAL_422"})
+_HALVED = frozenset({"YBR_FULL_422", "YBR_PARTIAL_422"})
+# Their codestreams have no marker at their end.
+_ENDLESS = frozenset(
+    {RLELossless, JPEG_XL_LOSSLESS, JPEG_XL_RECOMPRESSION, JPEG_XL, DEFLATED_FRAMES, UNCOMPRESSED_FRAMES}
+)
 _FLOATS = {0x7FE00008: 32, 0x7FE00009: 64}
 
 
@@ -84,6 +128,16 @@ class Layout:
     floating: bool = False
 
     @property
+    def word(self) -> int:
+        """Bytes of the smallest array type that holds the allocated bits."""
+        return next(size for size in (1, 2, 4, 8) if self.allocated <= 8 * size)
+
+    @property
+    def shares_colour(self) -> bool:
+        """Whether two pixels of a row have one colour between them, without compression."""
+        return self.photometric in _HALVED
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """Rows, columns, samples."""
         return self.rows, self.columns, self.samples
@@ -96,13 +150,17 @@ class Layout:
     @property
     def decoded_bytes(self) -> int:
         """Bytes of all frames in memory; a bit takes a byte there."""
-        return self.frames * self.values_per_frame * max(1, self.allocated // 8)
+        return self.frames * self.values_per_frame * self.word
 
     @property
     def native_bytes(self) -> int:
         """Bytes of all frames without compression, as they stand in the file."""
-        values = self.frames * self.values_per_frame
-        if self.photometric == "YBR_FULL_422":
+        return self.native_bytes_of(self.frames)
+
+    def native_bytes_of(self, frames: int) -> int:
+        """Bytes of some frames without compression; the bits of the last byte are filled up."""
+        values = frames * self.values_per_frame
+        if self.shares_colour:
             # Two pixels share their colour: four samples for six (PS3.3 section C.7.6.3.1.2).
             values = values // 3 * 2
         return (values * self.allocated + 7) // 8
@@ -167,7 +225,7 @@ def check_pixels(dataset: Dataset) -> None:
     value = found[0] if found and isinstance(found[0], bytes) else b""
     if syntax in _NATIVE:
         _check_size(layout.native_bytes, len(value))
-    elif syntax in _JPEG or syntax in _JPEG_2000 or syntax == RLELossless:
+    elif syntax in _JPEG or syntax in _JPEG_2000 or syntax in _ENDLESS:
         check_compressed(layout, len(value), syntax)
         _check_fragments(layout, value, syntax)
 
@@ -188,13 +246,17 @@ def check_compressed(layout: Layout, length: int, syntax: UID) -> None:
     ------
     ItemError
         ``decode_error``: frames of more than `MOST_SAMPLES`; ``truncated``: more pixels than so few bytes can
-        stand for in RLE or JPEG.
+        stand for in RLE, JPEG or deflate.
     """
     if layout.values_per_frame > MOST_SAMPLES:
         message = f"a frame of {layout.values_per_frame:,} samples; the limit is {MOST_SAMPLES:,}"
         raise ItemError("decode_error", message)
     if syntax == RLELossless:
         _check_size(layout.native_bytes, length * _RLE_RATIO)
+    elif syntax == UNCOMPRESSED_FRAMES:
+        _check_size(layout.native_bytes, length)
+    elif syntax == DEFLATED_FRAMES:
+        _check_size(layout.native_bytes, length * _DEFLATE_RATIO)
     elif syntax in _HUFFMAN:
         _check_size(layout.frames * layout.values_per_frame, length * _JPEG_RATIO)
 
@@ -207,7 +269,7 @@ def _check_size(needed: int, there: int) -> None:
 
 def _check_fragments(layout: Layout, value: bytes, syntax: UID) -> None:
     first = _first_fragment(layout, value)
-    if syntax == RLELossless:
+    if syntax in _ENDLESS:
         return
     ends = value.count(END_OF_CODESTREAM)
     if ends < layout.frames:
@@ -258,5 +320,9 @@ def transfer_syntax(dataset: Dataset) -> UID:
 def _check(layout: Layout) -> None:
     if layout.rows < 1 or layout.columns < 1:
         raise ItemError("decode_error", f"an image of {layout.rows} rows and {layout.columns} columns")
-    if layout.allocated not in (1, 8, 16, 32, 64) or not 1 <= layout.stored <= layout.allocated:
+    widest = 64 if layout.allocated == 64 else 32
+    if not 1 <= layout.allocated <= widest or not 1 <= layout.stored <= layout.allocated:
         raise ItemError("decode_error", f"{layout.stored} bits stored in {layout.allocated} bits allocated")
+    if layout.photometric in _BYTES_ONLY and layout.allocated != 8:
+        message = f"'{layout.photometric}' of {layout.allocated} bits allocated"
+        raise ItemError("unsupported_photometric", message)

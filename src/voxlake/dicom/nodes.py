@@ -205,7 +205,8 @@ def is_uid(text: str) -> bool:
 @lru_cache(maxsize=8192)
 def known_vr(tag: int) -> str | None:
     """Return the VR of a public tag in the data dictionary (PS3.6), None for unknown tags."""
-    if dictionary_has_tag(tag) or repeater_has_tag(tag):
+    # A private tag may look like one of a repeating group: (7FE1,0010) like (7Fxx,0010).
+    if dictionary_has_tag(tag) or (not tag & 0x10000 and repeater_has_tag(tag)):
         return str(dictionary_VR(tag))
     return _NEWER.get(tag)
 

@@ -13,9 +13,12 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from voxlake.dicom.elements import items, number, numbers, private, raw_values, texts, whole
+from voxlake.dicom.frame_values import frame_values
 from voxlake.dicom.frames import FrameGroups, frame_groups
 from voxlake.dicom.guard import quiet
+from voxlake.dicom.mosaic import SLICE_NORMAL, mosaic_geometry
 from voxlake.dicom.siemens import csa_values
+from voxlake.dicom.suv import SUV_COLUMNS, suv_factors
 from voxlake.dicom.times import injection_to_scan
 
 __all__ = ["PHYSICS", "read_physics"]
@@ -24,12 +27,16 @@ PHYSICS = (
     "diffusion_b_value",
     "diffusion_gradient",
     "mosaic_tiles",
+    "mosaic_layout",
+    "mosaic_positions",
+    "frame_values",
     "radionuclide_total_dose",
     "radionuclide_half_life",
     "injection_to_scan",
+    *SUV_COLUMNS,
 )
 
-_CSA = frozenset({"B_value", "DiffusionGradientDirection", "NumberOfImagesInMosaic"})
+_CSA = frozenset({"B_value", "DiffusionGradientDirection", "NumberOfImagesInMosaic", SLICE_NORMAL})
 
 
 def read_physics(dataset: Dataset) -> dict[str, Any]:
@@ -42,20 +49,28 @@ def read_physics(dataset: Dataset) -> dict[str, Any]:
         agree), else Siemens (0019,xx0C) or CSA header, Philips (2001,xx03), UIH (0065,xx09), GE (0043,xx39).
         ``diffusion_gradient``: unit vector in the patient frame (LPS); None where the device gives it in
         a frame of its own (GE) or the b-value is 0. ``mosaic_tiles``: number of slices tiled into one image
-        by Siemens or UIH; None elsewhere. ``radionuclide_total_dose`` and ``radionuclide_half_life`` as
-        stated (Bq, s). ``injection_to_scan`` in s, see `voxlake.dicom.times.injection_to_scan`.
+        by Siemens or UIH; None elsewhere. ``mosaic_layout``, ``mosaic_positions``: see
+        `voxlake.dicom.mosaic`. ``frame_values``: see `voxlake.dicom.frame_values`.
+        ``radionuclide_total_dose`` and ``radionuclide_half_life`` as stated (Bq, s).
+        ``injection_to_scan`` in s, see `voxlake.dicom.times.injection_to_scan`. The factors to SUV, see
+        `voxlake.dicom.suv.suv_factors`: they hold weight and height, which many policies take away.
     """
     with quiet():
         groups = frame_groups(dataset)
         csa = _csa(dataset)
         drug = items(dataset, "RadiopharmaceuticalInformationSequence")
+        seconds = injection_to_scan(dataset, drug[0]) if drug else None
+        tiles = _mosaic_tiles(dataset, csa)
         return {
             "diffusion_b_value": _b_value(dataset, groups, csa),
             "diffusion_gradient": _gradient(dataset, groups, csa),
-            "mosaic_tiles": _mosaic_tiles(dataset, csa),
+            "mosaic_tiles": tiles,
+            **mosaic_geometry(dataset, tiles, _floats(csa.get(SLICE_NORMAL))),
+            "frame_values": frame_values(dataset, groups),
             "radionuclide_total_dose": number(drug[0], "RadionuclideTotalDose") if drug else None,
             "radionuclide_half_life": number(drug[0], "RadionuclideHalfLife") if drug else None,
-            "injection_to_scan": injection_to_scan(dataset, drug[0]) if drug else None,
+            "injection_to_scan": seconds,
+            **suv_factors(dataset, seconds),
         }
 
 

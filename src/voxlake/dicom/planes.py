@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Plane", "is_image", "is_mosaic", "is_projection", "planes_of"]
+from voxlake.dicom.mosaic import tile_shape
+
+__all__ = ["Plane", "is_image", "is_mosaic", "is_projection", "is_untiled", "planes_of"]
 
 Row = Mapping[str, Any]
 Float = NDArray[np.float64]
@@ -17,12 +19,12 @@ Float = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Plane:
-    """One frame of one instance.
+    """One frame of one instance, or one tile of a mosaic.
 
     Parameters
     ----------
     instance, frame : int
-        Index of the row, and of the frame in it.
+        Index of the row, and of the frame (or tile) in it.
     shape : tuple of int
         Rows, columns.
     kind : tuple
@@ -60,6 +62,11 @@ def is_mosaic(row: Row) -> bool:
     return row.get("mosaic_tiles") is not None or "MOSAIC" in (row.get("image_type") or ())
 
 
+def is_untiled(row: Row) -> bool:
+    """Whether the sheet of a mosaic can be taken apart: its layout and the place of every tile are known."""
+    return row.get("mosaic_layout") is not None and row.get("mosaic_positions") is not None
+
+
 def is_projection(row: Row) -> bool:
     """Whether the image is a projection although it has a position: the localizer of a CT."""
     return row.get("modality") == "CT" and "LOCALIZER" in (row.get("image_type") or ())
@@ -72,13 +79,18 @@ def planes_of(rows: Sequence[Row]) -> list[Plane]:
 
 def _planes_of_one(instance: int, row: Row) -> list[Plane]:
     count = int(row["number_of_frames"])
-    positions = _table(row.get("frame_positions"), count, 3)
+    shape = (int(row["rows"]), int(row["columns"]))
+    if count == 1 and is_untiled(row):
+        count = int(row["mosaic_tiles"])
+        shape = tile_shape(*shape, row["mosaic_layout"])
+        positions = _table(row["mosaic_positions"], count, 3)
+    else:
+        positions = _table(row.get("frame_positions"), count, 3)
     if positions is None and count == 1:
         positions = _table(row.get("image_position_patient"), 1, 3)
     orientations = _table(row.get("frame_orientations"), count, 6)
     if orientations is None:
         orientations = _table(row.get("image_orientation_patient"), count, 6)
-    shape = (int(row["rows"]), int(row["columns"]))
     kind = (
         row.get("samples_per_pixel"),
         row.get("photometric_interpretation"),

@@ -22,10 +22,11 @@ from voxlake.dicom.frames import (
 )
 from voxlake.dicom.guard import quiet
 from voxlake.dicom.physics import read_physics
+from voxlake.dicom.references import read_references
 from voxlake.dicom.tags import tags_as_json
 from voxlake.store.schema import HEADER_COLUMNS
 
-__all__ = ["scan"]
+__all__ = ["header_columns", "scan"]
 
 Reader = Callable[[Dataset, str], Any]
 
@@ -41,7 +42,7 @@ _READERS: Mapping[pa.DataType, Reader] = MappingProxyType(
 _PIXELS = (0x7FE00010, 0x7FE00008, 0x7FE00009)
 
 
-def scan(dataset: Dataset, data: bytes | None = None) -> dict[str, Any]:
+def scan(dataset: Dataset, data: bytes | None = None, *, tags: bool = True) -> dict[str, Any]:
     """Read the columns of one instance from its header.
 
     Parameters
@@ -51,6 +52,8 @@ def scan(dataset: Dataset, data: bytes | None = None) -> dict[str, Any]:
     data : bytes, optional
         The bytes that are stored. With them ``pixel_offset`` and ``pixel_length`` are found, such that
         ``data[offset:offset + length]`` is the value of the pixel data.
+    tags : bool
+        Whether every element is written to ``tags``; otherwise that is None.
 
     Returns
     -------
@@ -61,25 +64,29 @@ def scan(dataset: Dataset, data: bytes | None = None) -> dict[str, Any]:
         if all frames agree.
     """
     with quiet():
-        groups = frame_groups(dataset)
-        row = {
-            column.name: _value(dataset, groups, column.tag, _READERS[column.type])
-            for column in HEADER_COLUMNS
-        }
-        row |= _identity(dataset)
-        row |= _plane(dataset, groups)
-        row |= {
-            "number_of_frames": frame_count(dataset),
-            "rescale_slope": _value(dataset, groups, "RescaleSlope", number),
-            "rescale_intercept": _value(dataset, groups, "RescaleIntercept", number),
-            "rescale_type": _value(dataset, groups, "RescaleType", text),
-            "window_center": _value(dataset, groups, "WindowCenter", number),
-            "window_width": _value(dataset, groups, "WindowWidth", number),
-        }
-        row |= read_physics(dataset)
+        row = header_columns(dataset)
         row["pixel_offset"], row["pixel_length"] = _pixel_range(dataset, data)
-        row["tags"] = tags_as_json(dataset)
+        row["tags"] = tags_as_json(dataset) if tags else None
     return row
+
+
+def header_columns(dataset: Dataset) -> dict[str, Any]:
+    """Read what `scan` reads without ``tags`` and without the place of the pixel data."""
+    groups = frame_groups(dataset)
+    row = {
+        column.name: _value(dataset, groups, column.tag, _READERS[column.type]) for column in HEADER_COLUMNS
+    }
+    row |= _identity(dataset)
+    row |= _plane(dataset, groups)
+    row |= {
+        "number_of_frames": frame_count(dataset),
+        "rescale_slope": _value(dataset, groups, "RescaleSlope", number),
+        "rescale_intercept": _value(dataset, groups, "RescaleIntercept", number),
+        "rescale_type": _value(dataset, groups, "RescaleType", text),
+        "window_center": _value(dataset, groups, "WindowCenter", number),
+        "window_width": _value(dataset, groups, "WindowWidth", number),
+    }
+    return row | read_physics(dataset) | read_references(dataset)
 
 
 def _value(dataset: Dataset, groups: FrameGroups, keyword: str, read: Reader) -> Any:

@@ -12,25 +12,41 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_modality_lut
 
 from voxlake.core.errors import ItemError, UsageError
+from voxlake.core.mends import Mends
 from voxlake.core.volume import Lineage, Unit, Volume
 from voxlake.dicom.decode import decode_pixels
 from voxlake.dicom.elements import items, number, numbers, text, texts
 from voxlake.dicom.frames import FrameGroups, frame_groups
-from voxlake.dicom.geometry import Verdict, judge
+from voxlake.dicom.geometry import Verdict
 from voxlake.dicom.guard import PYDICOM_ERRORS, quiet
 from voxlake.dicom.layout import read_layout
+from voxlake.dicom.mend import mend
+from voxlake.dicom.mosaic import untile
+from voxlake.dicom.planes import Plane, is_untiled, planes_of
 from voxlake.dicom.read import read_dataset
+from voxlake.dicom.real_world import RealWorldMap, chosen_map, real_world_maps
+from voxlake.dicom.stacks import Stack, series_verdict, split
+from voxlake.dicom.suv import as_measured
 
 __all__ = ["assemble"]
 
 Array = NDArray[Any]
 
+# Value of CT where nothing was imaged: just below that of air.
+_AIR = -1024.0
+
 # Their values are measurements; MONOCHROME1 only says how to show them.
 _MEASURED = frozenset({"CT", "MR", "NM", "PT", "RTDOSE"})
 
 
-def assemble(rows: Sequence[Mapping[str, Any]], blobs: Sequence[bytes]) -> Volume:
-    """Decode, sort and rescale the instances of one series.
+def assemble(
+    rows: Sequence[Mapping[str, Any]],
+    blobs: Sequence[bytes],
+    *,
+    stack: Stack | None = None,
+    mends: Mends | None = None,
+) -> Volume:
+    """Decode, sort and rescale the slices of one stack of a series.
 
     Parameters
     ----------
@@ -38,6 +54,10 @@ def assemble(rows: Sequence[Mapping[str, Any]], blobs: Sequence[bytes]) -> Volum
         Rows of `instances`, with the geometry and ``sha256``.
     blobs : sequence of bytes
         The stored bytes of each row.
+    stack : Stack, optional
+        Which slices, counted in `rows`; from `voxlake.dicom.stacks.split`. By default the only one.
+    mends : Mends, optional
+        What is done if the slices are no volume; by default nothing.
 
     Returns
     -------
@@ -51,32 +71,54 @@ def assemble(rows: Sequence[Mapping[str, Any]], blobs: Sequence[bytes]) -> Volum
         MONOCHROME1 is inverted within the range of the stored bits, which the lineage says, except for CT,
         MR, NM, PT and RTDOSE, where it changes only how measured values are shown.
 
-        The grid is that of `voxlake.dicom.geometry.judge`; a single image without a place has a flat one.
+        The grid is that of the stack's verdict; a single image without a place has a flat one. Mended slices
+        have a grid of their own, and the lineage says what was done.
 
     Raises
     ------
     ItemError
-        ``geometry_*`` for a verdict that is no volume, and what `read_dataset` and `decode_pixels` raise.
+        ``geometry_*`` for a verdict that is no volume and may not be mended, or for several stacks, and what
+        `read_dataset` and `decode_pixels` raise.
     UsageError
         If the number of rows and blobs differs.
     """
     if len(rows) != len(blobs):
         raise UsageError(f"each row needs its bytes: got {len(rows)} rows and {len(blobs)} blobs")
-    verdict = judge(rows)
-    if verdict.grid is None:
+    verdict = (_only_stack(rows) if stack is None else stack).verdict
+    if verdict.grid is None and (mends is None or not mends.allows(verdict.kind)):
         kind = "none" if verdict.kind == "flat" else verdict.kind
         raise ItemError(f"geometry_{kind}", f"the series is no volume: {verdict.note}")
-    slices, steps = _slices(verdict, blobs)
+    slices, steps = _slices(verdict, rows, blobs)
     units = {item.unit for item in slices}
-    first = rows[verdict.order[0][0]]
+    unit: Unit = units.pop() if len(units) == 1 else "arbitrary"
+    values, grid = _stacked(slices), verdict.grid
+    if grid is None:
+        fill = _AIR if unit == "HU" else float(values.min())
+        mended = mend(rows, _planes(rows, verdict), values, mends or Mends(), fill=fill)
+        values, grid, steps = mended.values, mended.grid, (*steps, *mended.steps)
     inputs = tuple(dict.fromkeys(str(rows[instance]["sha256"]) for instance, _ in verdict.order))
-    return Volume(
-        _stacked(slices),
-        verdict.grid,
-        unit=units.pop() if len(units) == 1 else "arbitrary",
-        modality=first.get("modality"),
+    volume = Volume(
+        values,
+        grid,
+        unit=unit,
+        modality=rows[verdict.order[0][0]].get("modality"),
         lineage=Lineage(inputs, steps),
     )
+    return as_measured(volume, [rows[number] for number in dict(verdict.order)])
+
+
+def _only_stack(rows: Sequence[Mapping[str, Any]]) -> Stack:
+    stacks = split(rows)
+    if len(stacks) == 1:
+        return stacks[0]
+    verdict = series_verdict(stacks)
+    kind = "duplicates" if verdict.kind == "regular" else verdict.kind
+    raise ItemError(f"geometry_{kind}", f"the series is no single volume: {verdict.note}")
+
+
+def _planes(rows: Sequence[Mapping[str, Any]], verdict: Verdict) -> list[Plane]:
+    known = {(plane.instance, plane.frame): plane for plane in planes_of(rows)}
+    return [known[place] for place in verdict.order]
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +129,7 @@ class _Slice:
     slope: float
     intercept: float
     unit: Unit
+    step: str | None = None
 
     @property
     def exact_range(self) -> tuple[float, float] | None:
@@ -100,7 +143,9 @@ class _Slice:
         return min(ends), max(ends)
 
 
-def _slices(verdict: Verdict, blobs: Sequence[bytes]) -> tuple[list[_Slice], tuple[str, ...]]:
+def _slices(
+    verdict: Verdict, rows: Sequence[Mapping[str, Any]], blobs: Sequence[bytes]
+) -> tuple[list[_Slice], tuple[str, ...]]:
     found: dict[tuple[int, int], _Slice] = {}
     steps: dict[str, None] = {}
     wanted: dict[int, list[int]] = {}
@@ -110,12 +155,16 @@ def _slices(verdict: Verdict, blobs: Sequence[bytes]) -> tuple[list[_Slice], tup
         dataset = read_dataset(blobs[instance])
         values, done = _stored(dataset)
         steps.update(dict.fromkeys(done))
+        if is_untiled(rows[instance]):
+            values = untile(values, rows[instance]["mosaic_layout"])
         if max(frames) >= len(values):
             raise ItemError("decode_error", f"frame {max(frames)} of {len(values)} is missing")
         with quiet():
             groups = frame_groups(dataset)
             for frame in frames:
-                found[instance, frame] = _rescale(dataset, groups, frame, values[frame])
+                one = found[instance, frame] = _rescale(dataset, groups, frame, values[frame])
+                if one.step is not None:
+                    steps[one.step] = None
     return [found[place] for place in verdict.order], tuple(steps)
 
 
@@ -158,12 +207,27 @@ def _rescale(dataset: Dataset, groups: FrameGroups, frame: int, values: Array) -
         each = groups.each(keyword, number)
         return each[frame] if frame < len(each) else number(dataset, keyword)
 
-    slope, intercept = at("RescaleSlope"), at("RescaleIntercept")
-    if slope is None or intercept is None or values.ndim == 3 or items(dataset, "ModalityLUTSequence"):
+    if values.ndim == 3 or items(dataset, "ModalityLUTSequence"):
         return _Slice(values, 1.0, 0.0, "arbitrary")
+    slope, intercept = at("RescaleSlope"), at("RescaleIntercept")
+    stated = slope is not None and intercept is not None
     kinds = groups.each("RescaleType", text)
     kind = kinds[frame] if frame < len(kinds) else text(dataset, "RescaleType")
-    return _Slice(values, slope, intercept, _unit(dataset, kind))
+    unit = _unit(dataset, kind) if stated else "arbitrary"
+    if unit == "arbitrary" and (not stated or (slope, intercept) == (1, 0)):
+        found = chosen_map(real_world_maps(dataset, frame), float(values.min()), float(values.max()))
+        if found is not None:
+            return _in_the_real_world(found, values)
+    if slope is None or intercept is None:
+        return _Slice(values, 1.0, 0.0, unit)
+    return _Slice(values, slope, intercept, unit)
+
+
+def _in_the_real_world(found: RealWorldMap, values: Array) -> _Slice:
+    step = f"real-world value map to '{found.code}'"
+    if found.table is not None:
+        return _Slice(found(values), 1.0, 0.0, found.unit, step)
+    return _Slice(values, found.slope, found.intercept, found.unit, step)
 
 
 def _unit(dataset: Dataset, rescale_type: str | None) -> Unit:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,15 @@ from voxlake.engine.open import using_engine
 from voxlake.engine.progress import progress_bar
 from voxlake.lake.admit import Admission
 from voxlake.lake.grouped import Lost, map_groups
+from voxlake.lake.in_place import check_in_place
 from voxlake.lake.intake import Intake, source_mac
 from voxlake.lake.lake import Lake
+from voxlake.lake.originals import Compression
 from voxlake.lake.quarantine import item_id, quarantined
 from voxlake.lake.recorder import Recorder, start_run
 from voxlake.lake.series import refresh_series
 from voxlake.lake.taken import Taken
+from voxlake.lake.watch import keep_ingesting
 from voxlake.privacy.policy import Policy, load_policy
 from voxlake.privacy.pseudonym_list import PseudonymListReference, Unlisted
 from voxlake.sources.item import Item, Source
@@ -45,16 +49,21 @@ def ingest(  # noqa: PLR0913 - each option of the command is a parameter
     mapping: str | Path | None = None,
     pseudonyms: str | Path | None = None,
     unlisted: Unlisted = "keyed",
+    in_place: bool = False,
+    compress: Compression | None = None,
     engine: str | Engine | None = None,
     timeout: float = 60.0,
     memory: int = 4 * 2**30,
     limit: int = 4 * 2**30,
     progress: bool | None = None,
+    watch: bool = False,
+    every: float = 10.0,
+    each_run: Callable[[Run], object] | None = None,
 ) -> Run:
     """Bring images into the lake.
 
-    DICOM, PNG, JPEG and NIfTI are kept, de-identified unless the policy says otherwise; every other
-    object of DICOM is catalogued too. What cannot be taken in goes to quarantine with a reason. Run it
+    DICOM, PNG, JPEG, TIFF, NIfTI and NRRD are kept, de-identified unless the policy says otherwise; every
+    other object of DICOM is catalogued too. What cannot be taken in goes to quarantine with a reason. Run it
     again at any time: it brings in what is missing.
 
     Parameters
@@ -62,7 +71,8 @@ def ingest(  # noqa: PLR0913 - each option of the command is a parameter
     lake : Lake
         The lake, with its key.
     *sources : str, Path or Source
-        Folders, files, zip archives or ``phantoms:?patients=40&seed=1``.
+        Folders, files, archives (zip, tar), a DICOMDIR, ``-`` for an archive on standard input,
+        ``s3://bucket/prefix`` (``gs://``, ``az://``) or ``phantoms:?patients=40&seed=1``.
     policy : str or path, optional
         ``"research"``, ``"basic"``, ``"none"`` or a TOML file; by default the policy of the lake.
     mapping : path, optional
@@ -73,6 +83,12 @@ def ingest(  # noqa: PLR0913 - each option of the command is a parameter
     unlisted : str
         With `pseudonyms`, what becomes of the patients who are not in it: ``"keyed"`` gives them the lake's
         own pseudonyms, ``"refuse"`` sends them to quarantine.
+    in_place : bool
+        Register files where they lie instead of copying them into the lake; they must stay there. Needs
+        policy ``"none"``. Members of archives are stored as always.
+    compress : str, optional
+        ``"htj2k"`` stores native DICOM pixels as lossless High-Throughput JPEG 2000 where that is smaller and
+        proven to give the same file back (`original_bytes`).
     engine : str, optional
         ``"serial"`` or ``"processes:N"``; by default a process for each core.
     timeout : float
@@ -83,6 +99,12 @@ def ingest(  # noqa: PLR0913 - each option of the command is a parameter
         Bytes of the largest file that is taken in.
     progress : bool, optional
         Whether to show a progress bar; by default only on a terminal.
+    watch : bool
+        Keep ingesting folders: look again and again, take in what has come and is complete, until Ctrl-C.
+    every : float
+        With `watch`, seconds between two looks; a file must not have changed for so long.
+    each_run : callable, optional
+        With `watch`, called with the `Run` of every pass.
 
     Returns
     -------
@@ -102,8 +124,29 @@ def ingest(  # noqa: PLR0913 - each option of the command is a parameter
     >>> ingest(lake, "xrays/", mapping="mapping.toml")  # doctest: +SKIP
     """
     if not sources:
-        raise UsageError("ingest needs at least one source: a folder, a file, a zip archive")
+        raise UsageError("ingest needs at least one source: a folder, a file, an archive, a bucket")
     rules = load_policy(policy) if policy is not None else lake.policy
+    if in_place:
+        check_in_place(rules)
+        if compress is not None:
+            raise UsageError("files that are registered in place stay as they are: leave compress out")
+    if watch:
+        again = partial(
+            ingest,
+            lake,
+            policy=policy,
+            mapping=mapping,
+            pseudonyms=pseudonyms,
+            unlisted=unlisted,
+            in_place=in_place,
+            compress=compress,
+            engine=engine,
+            timeout=timeout,
+            memory=memory,
+            limit=limit,
+            progress=progress,
+        )
+        return keep_ingesting(lambda found: again(*found), sources, every=every, each_run=each_run)
     table = load_mapping(mapping) if mapping is not None else None
     opened = [open_source(source, mapping=table) for source in sources]
     patients = _patients(lake, rules, pseudonyms, unlisted)
@@ -117,7 +160,7 @@ def ingest(  # noqa: PLR0913 - each option of the command is a parameter
         "pseudonyms": None if patients is None else [patients.digest, patients.unlisted],
     }
     with start_run(lake, "ingest", arguments) as recorder:
-        job = _Job(lake, recorder, Intake(lake.reference, rules, limit, patients))
+        job = _Job(lake, recorder, Intake(lake.reference, rules, limit, patients, in_place, compress))
         changes: Counter[str] = Counter()
         with using_engine(engine) as workers, progress_bar("ingest", enabled=progress) as bar:
             for source in opened:

@@ -14,13 +14,17 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from voxlake.core.errors import ItemError
+from voxlake.dicom.frame_index import frame_ranges
+from voxlake.dicom.header import scan_bytes
 from voxlake.dicom.physics import read_physics
 from voxlake.dicom.read import is_dicomdir, read_dataset
-from voxlake.dicom.scan import scan
 from voxlake.lake.deidentifications import each_shape_once
+from voxlake.lake.in_place import register
 from voxlake.lake.lake import Lake, LakeReference
+from voxlake.lake.originals import Compression, stored_form
 from voxlake.lake.quarantine import CONFLICT, item_id, quarantine_id, quarantined
 from voxlake.lake.taken import Taken
+from voxlake.lake.withdrawals import WITHDRAWN, patient_of, refuse_withdrawn, withdrawn_macs
 from voxlake.privacy.deidentify import deidentify
 from voxlake.privacy.images import strip_metadata
 from voxlake.privacy.pixel_facts import dicom_facts
@@ -37,7 +41,7 @@ __all__ = ["Intake", "source_mac"]
 
 # What is counted and left where it is: the policy wants it so, or there is no image in it.
 _NOT_SEALED: Mapping[str, Literal["rejected", "ignored"]] = MappingProxyType(
-    {"policy_rejected": "rejected", "ignored_system_file": "ignored"}
+    {"policy_rejected": "rejected", WITHDRAWN: "rejected", "ignored_system_file": "ignored"}
 )
 
 
@@ -51,6 +55,7 @@ class _Opened:
     lake: Lake
     pseudonymiser: Pseudonymiser
     policy_digest: str
+    withdrawn: frozenset[str]
 
 
 @dataclass
@@ -78,12 +83,18 @@ class Intake:
         Largest file in bytes.
     patients : PseudonymListReference, optional
         Where the list of pseudonyms lies; the worker reads it itself.
+    in_place : bool
+        Register files where they lie instead of copying them; what is no file of its own is packed.
+    compress : str, optional
+        ``"htj2k"``: store native DICOM pixels compressed without loss.
     """
 
     lake: LakeReference
     policy: Policy
     limit: int
     patients: PseudonymListReference | None = None
+    in_place: bool = False
+    compress: Compression | None = None
     _cache: dict[str, _Opened] = field(default_factory=dict, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -106,7 +117,8 @@ class Intake:
             lake = self.lake.open()
             lake.lookup.sync(lake.tables)
             patients = None if self.patients is None else self.patients.open(lake.key)
-            self._cache["it"] = _Opened(lake, Pseudonymiser(lake.key, patients), self.policy.digest())
+            names = Pseudonymiser(lake.key, patients)
+            self._cache["it"] = _Opened(lake, names, self.policy.digest(), withdrawn_macs(lake))
         return self._cache["it"]
 
     def _take(self, opened: _Opened, item: Item, place: int, kept: list[_Kept]) -> Taken:
@@ -123,6 +135,11 @@ class Intake:
         except ItemError as error:
             return self._refused(opened, item, name, data, mac, error)
         file.place = place
+        if file.row["format"] == "dicom":
+            file.row["frame_offsets"], file.row["frame_lengths"] = frame_ranges(file.data, file.row)
+        if self.in_place and file.data == data:
+            register(file.row, item, data)
+            file.data = b"" if "pack" in file.row else data
         file.row |= {
             "source_mac": mac,
             "policy_digest": opened.policy_digest,
@@ -174,7 +191,8 @@ class Intake:
         if kind is None:
             raise ItemError(
                 "unknown_format",
-                f"{len(data)} bytes that are no DICOM, PNG, JPEG or NIfTI; ignore such files in the mapping",
+                f"{len(data)} bytes that are no DICOM, PNG, JPEG, TIFF, NIfTI or NRRD; "
+                "ignore such files in the mapping",
             )
         file = self._dicom(opened, item, data) if kind == "dicom" else self._image(opened, item, data, kind)
         for column in ("modality", "body_part_examined"):
@@ -187,17 +205,26 @@ class Intake:
         original = read_dataset(data)
         if is_dicomdir(original):
             raise ItemError("ignored_system_file", "an index of a medium (DICOMDIR), under whatever name")
+        self._refuse_withdrawn(opened, item, original)
         waived = check_pixels(dicom_facts(original, data, modality=item.hints.modality), self.policy)
         physics = read_physics(original)
         clean = deidentify(data, self.policy, opened.pseudonymiser, patient=item.hints.patient)
-        row = scan(clean.dataset, clean.data)
+        stored, origin = stored_form(clean.data, self.compress)
+        row = scan_bytes(stored) | origin
         row |= {name: value for name, value in physics.items() if value is not None}
         row |= {"format": "dicom", "patient_id": clean.patient_id}
-        return _Kept(0, clean.data, row, dict(clean.changes), dicom_shape(clean, self.policy, waived))
+        return _Kept(0, stored, row, dict(clean.changes), dicom_shape(clean, self.policy, waived))
+
+    def _refuse_withdrawn(self, opened: _Opened, item: Item, original: Any) -> None:
+        if opened.withdrawn:
+            keeps = self.policy.profile == "none"
+            who = patient_of(original, opened.pseudonymiser, hint=item.hints.patient, keeps_names=keeps)
+            refuse_withdrawn(opened.lake, opened.withdrawn, who)
 
     def _image(
-        self, opened: _Opened, item: Item, data: bytes, kind: Literal["png", "jpeg", "nifti"]
+        self, opened: _Opened, item: Item, data: bytes, kind: Literal["png", "jpeg", "tiff", "nifti", "nrrd"]
     ) -> _Kept:
+        refuse_withdrawn(opened.lake, opened.withdrawn, self._patient(opened, item))
         row = scan_image(data, kind)
         waived = check_pixels(PixelFacts(kind), self.policy)
         clean = data if self.policy.profile == "none" else strip_metadata(data, kind)
@@ -226,6 +253,8 @@ def _pack(lake: Lake, kept: Sequence[_Kept]) -> None:
     """Write one pack for each series and complete the rows, which the results already hold."""
     by_series: defaultdict[str, list[_Kept]] = defaultdict(list)
     for file in kept:
+        if "pack" in file.row:
+            continue
         by_series[file.row["series_instance_uid"]].append(file)
     for files in by_series.values():
         for file, entry in zip(files, write_pack(lake.objects, [file.data for file in files]), strict=True):

@@ -18,6 +18,7 @@ from voxlake.core.run import Run
 from voxlake.lake.lake import Lake
 from voxlake.lake.quarantine import item_id
 from voxlake.lake.recorder import Recorder, start_run
+from voxlake.lake.withdrawals import refuse_withdrawn, withdrawn_macs
 from voxlake.privacy.pseudonym_list import PseudonymList, Unlisted, load_pseudonyms
 from voxlake.privacy.pseudonyms import Pseudonymiser
 
@@ -94,6 +95,7 @@ def label(
     columns, lines = _read(data)
     who = _subject_column(columns, subject)
     names = Pseudonymiser(lake.key, _patients(pseudonyms, unlisted))
+    withdrawn = withdrawn_macs(lake)
     arguments = {"level": level, "identifiers": identifiers, "file_digest": digest, "reader": reader}
     with start_run(lake, "label", arguments) as recorder:
         subjects: set[str] = set()
@@ -106,6 +108,8 @@ def label(
                 try:
                     kept = identifiers == "lake" or not original
                     known = original if kept else _pseudonym(names, level, original)
+                    if level == "patient":
+                        refuse_withdrawn(lake, withdrawn, known)
                 except ItemError as error:
                     item = item_id(lake, f"{digest}:{number}")
                     recorder.outcome(item, "failed", reason=error.reason, detail=f"line {number}")

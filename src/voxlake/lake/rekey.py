@@ -19,7 +19,7 @@ from voxlake.lake.lake import Lake, make_lake, open_lake
 from voxlake.lake.policies import stored_policies
 from voxlake.lake.recorder import Recorder, start_run
 from voxlake.lake.rekey_objects import RekeyObjects, new_mac
-from voxlake.lake.rekey_rows import carry_cohorts, carry_quarantine, carry_subjects
+from voxlake.lake.rekey_rows import carry_cohorts, carry_quarantine, carry_subjects, carry_withdrawals
 from voxlake.lake.series import refresh_series
 from voxlake.store.keys import LakeKey
 from voxlake.store.schema import TABLES
@@ -121,6 +121,7 @@ def keys_rekey(
         recorder.result["series"] = refresh_series(new, recorder)
         for table in ("labels", "findings"):
             recorder.result[table] = carry_subjects(lake, new, recorder, table)
+        recorder.result["withdrawals"] = carry_withdrawals(lake, new, recorder)
         carry_quarantine(lake, new, recorder, settled=False)
         recorder.result |= {
             "cohorts": cohorts,

@@ -11,6 +11,7 @@ from voxlake.core.errors import IntegrityError, ItemError
 from voxlake.dicom.read import read_dataset
 from voxlake.dicom.scan import scan
 from voxlake.lake.lake import Lake, LakeReference
+from voxlake.lake.originals import restored, stored_form
 from voxlake.privacy.policy import Policy
 from voxlake.privacy.pseudonyms import Pseudonymiser
 from voxlake.privacy.rekey_dataset import rekey_dataset
@@ -99,7 +100,10 @@ class RekeyObjects:
         )
         row = dict(old)
         if old["format"] == "dicom":
-            moved = rekey_dataset(data, self.policies[old["policy_digest"]], opened.newest)
+            plain = restored(data, old)
+            moved = rekey_dataset(plain, self.policies[old["policy_digest"]], opened.newest)
+            moved, origin = stored_form(moved, None if plain is data else "htj2k")
+            row |= origin
             before, after = scan(read_dataset(data), data), scan(read_dataset(moved), moved)
             # What a row knows from the original or from a mapping, and no scan of stored bytes, stays.
             changed = {name for name, value in after.items() if name == "tags" or before.get(name) != value}

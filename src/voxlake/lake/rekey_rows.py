@@ -14,8 +14,9 @@ from voxlake.lake.recorder import Recorder
 from voxlake.lake.rekey_names import Names
 from voxlake.lake.rekey_objects import new_mac
 from voxlake.lake.series import MEMBERS_DIGEST
+from voxlake.lake.withdrawals import patient_mac, withdrawn_macs
 
-__all__ = ["carry_cohorts", "carry_quarantine", "carry_subjects"]
+__all__ = ["carry_cohorts", "carry_quarantine", "carry_subjects", "carry_withdrawals"]
 
 _ROWS_AT_ONCE = 5000
 _OF_A_RUN = ("run_id", "committed_at")
@@ -120,6 +121,21 @@ def carry_cohorts(old: Lake, new: Lake, recorder: Recorder, frozen_at: datetime)
         count += 1
     recorder.commit()
     return count
+
+
+def carry_withdrawals(old: Lake, new: Lake, recorder: Recorder) -> int:
+    """Carry who has withdrawn and is still in the lake; of the erased nothing is left to carry."""
+    names = Names(old, new)
+    there = withdrawn_macs(new)
+    rows = []
+    for row in old.sql("select * from withdrawals where patient_id is not null order by patient_mac").dicts():
+        patient = names.patient(row["patient_id"])
+        if patient is not None and patient_mac(new, patient) not in there:
+            rows.append(
+                {"patient_mac": patient_mac(new, patient), "patient_id": patient, "reason": row["reason"]}
+            )
+    recorder.add("withdrawals", rows)
+    return len(rows)
 
 
 def _members(

@@ -1,13 +1,14 @@
-"""The table of series: what the instances of a series add up to."""
+"""The tables of series and of their stacks: what the instances of a series add up to."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
 from voxlake.core.digest import digest_bytes
-from voxlake.dicom.geometry import judge
+from voxlake.dicom.stacks import Stack, series_verdict, split
 from voxlake.lake.lake import Lake
 from voxlake.lake.recorder import Recorder
 from voxlake.store.schema import TABLES
@@ -62,7 +63,10 @@ def refresh_series(lake: Lake, recorder: Recorder) -> int:
         digests = {(uid, policy): digest for uid, policy, digest in part}
         for uid, policy, members in _members(lake, [uid for uid, _, _ in part]):
             if (uid, policy) in digests:
-                recorder.add("series", [_row(uid, policy, digests[uid, policy], members)])
+                digest, stacks = digests[uid, policy], split(members)
+                # The stacks first: where a series has its row, its stacks are there.
+                recorder.add("stacks", [_stack_row(digest, members, stack) for stack in stacks])
+                recorder.add("series", [_row(uid, policy, digest, members, stacks)])
         recorder.commit_if_due()
     recorder.commit()
     return len(stale)
@@ -84,8 +88,10 @@ def _quoted() -> str:
     return ", ".join(f'"{name.strip()}"' for name in _COLUMNS.split(","))
 
 
-def _row(uid: str, policy: str, digest: str, members: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    verdict = judge(members)
+def _row(
+    uid: str, policy: str, digest: str, members: Sequence[Mapping[str, Any]], stacks: Sequence[Stack]
+) -> dict[str, Any]:
+    verdict = series_verdict(stacks)
     shared = {
         name: next((member[name] for member in members if member[name] is not None), None) for name in _SHARED
     }
@@ -98,8 +104,28 @@ def _row(uid: str, policy: str, digest: str, members: Sequence[Mapping[str, Any]
         "instances": len(members),
         "images": sum(member["number_of_frames"] or 1 for member in with_pixels),
         "slices": verdict.slices,
+        "stacks": len(stacks),
         "geometry": verdict.kind,
         "geometry_note": verdict.note,
         "spacing": None if verdict.spacing is None else list(verdict.spacing),
         "bytes": sum(member["length"] for member in members),
+    }
+
+
+def _stack_row(digest: str, members: Sequence[Mapping[str, Any]], stack: Stack) -> dict[str, Any]:
+    verdict = stack.verdict
+    return {
+        "series_instance_uid": members[0]["series_instance_uid"],
+        "policy_digest": members[0]["policy_digest"],
+        "members_digest": digest,
+        "stack": stack.number,
+        "patient_id": members[0]["patient_id"],
+        "label": json.dumps(dict(stack.label)),
+        "geometry": verdict.kind,
+        "geometry_note": verdict.note,
+        "slices": verdict.slices,
+        "spacing": None if verdict.spacing is None else list(verdict.spacing),
+        "grid": None if verdict.grid is None else json.dumps(verdict.grid.to_dict()),
+        "sop_instance_uids": [members[instance]["sop_instance_uid"] for instance, _ in verdict.order],
+        "frames": [frame for _, frame in verdict.order],
     }

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["VIEWS", "cohort_view", "cohort_views"]
+from voxlake.lake.quality.series_findings import SERIES_FINDINGS
+
+__all__ = ["VIEWS", "cohort_view", "cohort_views", "not_withdrawn"]
 
 VIEWS = {
     "studies": """
@@ -20,7 +22,14 @@ select patient_id, any_value(patient_sex) as patient_sex, count(distinct study_i
        min(study_date) as first_study_date, max(study_date) as last_study_date
 from series where patient_id is not null group by patient_id
 """,
+    "series_findings": SERIES_FINDINGS,
 }
+
+
+def not_withdrawn(column: str = "patient_id") -> str:
+    """SQL condition that leaves out patients who have withdrawn; who is not known cannot withdraw."""
+    withdrawn = "select patient_id from withdrawals where patient_id is not null"
+    return f"({column} is null or {column} not in ({withdrawn}))"
 
 
 def cohort_view(name: str) -> str:
@@ -33,7 +42,7 @@ def cohort_views(cohorts: Iterable[tuple[str, str]]) -> dict[str, str]:
     return {
         cohort_view(name): (
             "select series.* from cohort_members join series using (series_instance_uid) "
-            f"where cohort_members.cohort_id = '{cohort_id}'"
+            f"where cohort_members.cohort_id = '{cohort_id}' and {not_withdrawn('series.patient_id')}"
         )
         for name, cohort_id in cohorts
     }

@@ -12,6 +12,7 @@ import torch
 
 from voxlake.core.errors import NotFoundError, UsageError
 from voxlake.lake.cohorts import Cohort
+from voxlake.lake.leakage import near_tokens
 from voxlake.lake.resolve import Resolved, resolve_labels
 from voxlake.lake.splits import join_groups
 from voxlake.learning.data import Samples
@@ -37,7 +38,8 @@ class Gathered:
     ----------
     samples : Samples
         One for each usable volume, sorted by series and instance. Groups are patients (the study where no
-        patient is known), joined where they share content.
+        patient is known), joined where they share content or, as far as `check` has measured it, look the
+        same.
     labels : tuple of str
         Label of each sample.
     rows : tuple of mapping
@@ -104,7 +106,9 @@ def gather(
             f"cohort '{cohort.name}' has usable volumes of {len(set(labels))} class of '{target}'; "
             f"two are needed ({len(left)} were left out)"
         )
-    groups = join_groups([group_of(row) for row in used], [row["inputs"] for row in used])
+    near = near_tokens(cohort.lake, {row["series_instance_uid"] for row in used})
+    contents = [[*row["inputs"], *near.get(row["series_instance_uid"], ())] for row in used]
+    groups = join_groups([group_of(row) for row in used], contents)
     samples = Samples(
         images=images_of(cohort, used, dimensions),
         targets=torch.tensor([known.index(label) for label in labels], dtype=torch.int64),

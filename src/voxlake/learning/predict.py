@@ -13,6 +13,7 @@ from voxlake.lake.cohorts import Cohort, get_cohort
 from voxlake.lake.lake import Lake
 from voxlake.lake.recorder import Recorder, start_run
 from voxlake.lake.resolve import Resolved, resolve_labels
+from voxlake.lake.withdrawals import account_withdrawn
 from voxlake.learning.gather import group_of, images_of
 from voxlake.learning.model import Model, get_model, model_path
 from voxlake.learning.rows import Spoken, prediction_rows
@@ -69,6 +70,7 @@ def predict(lake: Lake, model: str, cohort: str | Cohort, *, progress: bool | No
             )
         recorder.input_digest = who.cohort_id
         recorder.saw(len(rows))
+        account_withdrawn(who, recorder)
         job = _Prediction(recorder, speaker, who)
         with progress_bar("predict", len(rows), enabled=progress) as bar:
             for start in range(0, len(rows), _AT_A_TIME):

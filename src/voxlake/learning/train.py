@@ -16,6 +16,7 @@ from voxlake.engine.progress import progress_bar
 from voxlake.lake.cohorts import Cohort, get_cohort
 from voxlake.lake.lake import Lake
 from voxlake.lake.recorder import Recorder, start_run
+from voxlake.lake.withdrawals import account_withdrawn
 from voxlake.learning.checkpoint import EpochRecord
 from voxlake.learning.data import derived_seed
 from voxlake.learning.gather import Gathered, gather
@@ -85,6 +86,7 @@ def train(lake: Lake, task: str | Path | Task, *, progress: bool | None = None) 
         split = make_split(
             found.samples.groups, found.labels, [row["inputs"] for row in found.rows], job.split
         )
+        account_withdrawn(cohort, recorder)
         _account(recorder, found)
         labels_digest = digest_json(sorted(zip(found.samples.ids, found.labels, strict=True)))
         model_id = digest_many(

@@ -26,6 +26,7 @@ from voxlake.processing.reorient import Reorient
 from voxlake.processing.resample import Resample
 from voxlake.processing.rescale import Rescale
 from voxlake.processing.resize import Resize
+from voxlake.processing.suv import Suv
 from voxlake.processing.window import Window
 from voxlake.processing.zscore import ZScore
 
@@ -47,6 +48,7 @@ _CLASSES: tuple[type[Step], ...] = (
     Resample,
     Rescale,
     Resize,
+    Suv,
     Window,
     ZScore,
 )

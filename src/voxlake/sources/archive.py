@@ -15,12 +15,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from pydantic import PositiveInt
-
 from voxlake.core.errors import ItemError
-from voxlake.core.settings import Settings
+from voxlake.sources.archive_limits import HARMLESS, ArchiveLimits
 from voxlake.sources.ignore import SYSTEM_FILE, is_system_file
 from voxlake.sources.item import NO_HINTS, BrokenItem, Hints, Item
+from voxlake.sources.members import MemberNames
 from voxlake.sources.regular import open_regular, system_says
 from voxlake.sources.zip_directory import Member, members
 
@@ -31,27 +30,6 @@ _STORED, _DEFLATED = 0, 8
 # Bit 0: encrypted, bit 6: strong encryption, bit 13: the directory itself is masked.
 _ENCRYPTED = 0x0001 | 0x0040 | 0x2000
 _CHUNK = 1 << 16
-# Below this total the ratio says nothing: an archive of a few blank images is no attack.
-_HARMLESS = 64 << 20
-
-
-class ArchiveLimits(Settings):
-    """Caps on one archive.
-
-    Parameters
-    ----------
-    members : int
-        Most members.
-    total_bytes : int
-        Most bytes of all members together, unpacked.
-    ratio : int
-        Most unpacked bytes for each byte of the archive; asked of archives over 64 MiB unpacked. Label maps
-        reach 200, deflate alone ends at 1,032, archives whose members overlap go beyond it.
-    """
-
-    members: PositiveInt = 500_000
-    total_bytes: PositiveInt = 1 << 40
-    ratio: PositiveInt = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +88,9 @@ def archive_items(name: str, path: str, size: int, limits: ArchiveLimits) -> Ite
     except ItemError as error:
         yield BrokenItem(name, error.reason, error.message, size)
         return
-    seen: dict[str, int] = {}
+    names = MemberNames(name, limits)
     for member in found:
-        times = seen[member.name] = seen.get(member.name, 0) + 1
-        # An archive may hold a name twice; both are items and need names of their own.
-        inner = member.name if times == 1 else f"{member.name}#{times}"
-        full = f"{name}/{inner}"
+        full = names.full(member.name)
         yield ZipItem(full, path, member, ignored=SYSTEM_FILE if is_system_file(full) else None)
 
 
@@ -133,7 +108,7 @@ def _listed(path: str, size: int, limits: ArchiveLimits) -> list[Member]:
                     raise ItemError("archive_limit", f"over {limits.total_bytes:,} bytes unpacked")
     except OSError as error:
         raise ItemError("unreadable_source", system_says(error)) from None
-    if total > _HARMLESS and total > limits.ratio * size:
+    if total > HARMLESS and total > limits.ratio * size:
         message = f"unpacks to {total / size:,.0f} times its size, the limit is {limits.ratio}"
         raise ItemError("archive_limit", message)
     found.sort(key=lambda member: (member.name, member.offset))

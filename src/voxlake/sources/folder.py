@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 from voxlake.core.errors import ItemError
-from voxlake.sources.archive import ArchiveLimits, archive_items
+from voxlake.sources.archive_limits import ArchiveLimits
+from voxlake.sources.archives import is_archive, opened_archive
 from voxlake.sources.ignore import SYSTEM_FILE, is_system_file
 from voxlake.sources.item import NO_HINTS, BrokenItem, Hints, Item
 from voxlake.sources.regular import open_regular, system_says
 
-__all__ = ["FileItem", "Folder", "SingleFile"]
+__all__ = ["FileItem", "Folder", "Gate", "SingleFile", "followed"]
 
 _UNREADABLE = "unreadable_source"
+Gate = Callable[[str, os.stat_result | None], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +61,10 @@ class Folder:
     """A source that walks a folder.
 
     The entries of each folder come in the order of their names, so the order is the same every time;
-    one folder's names are in memory at once, never all. Every ``.zip`` file is opened up: its members
-    are items named ``archive.zip/member``. Links to files inside the folder are followed; links that leave
-    it, that point to folders or to nothing become items that fail, as do folders that cannot be listed.
-    Pipes, sockets and devices are counted as ignored and never opened.
+    one folder's names are in memory at once, never all. Every archive (``.zip``, ``.tar``, ``.tar.gz`` and
+    so on) is opened up: its members are items named ``archive.zip/member``. Links to files inside the folder
+    are followed; links that leave it, that point to folders or to nothing become items that fail, as do
+    folders that cannot be listed. Pipes, sockets and devices are counted as ignored and never opened.
 
     Parameters
     ----------
@@ -70,11 +72,15 @@ class Folder:
         The folder, resolved (no links in it).
     limits : ArchiveLimits
         Caps for the archives in it.
+    gate : callable, optional
+        Asked for every entry that is no folder, with its path and status (None where there is none), before
+        it is opened or counted; what it turns away is no part of the source.
     """
 
     root: Path = field(repr=False)
     limits: ArchiveLimits = field(default_factory=ArchiveLimits)
     labels_digest: str | None = None
+    gate: Gate | None = field(default=None, repr=False)
 
     def __iter__(self) -> Iterator[Item]:
         # Names still to be visited, one iterator for each open folder, innermost last: recursion
@@ -92,9 +98,11 @@ class Folder:
                     pending.append(_children(path, relative))
                     continue
             except OSError as error:
-                yield BrokenItem(_shown(relative) or ".", _UNREADABLE, system_says(error))
+                if self.gate is None or self.gate(path, None):
+                    yield BrokenItem(_shown(relative) or ".", _UNREADABLE, system_says(error))
                 continue
-            yield from self._leaf(relative, path, status)
+            if self.gate is None or self.gate(path, status):
+                yield from self._leaf(relative, path, status)
 
     def _leaf(self, relative: str, path: str, status: os.stat_result) -> Iterator[Item]:
         name = _shown(relative)
@@ -108,19 +116,26 @@ class Folder:
             yield FileItem(name, path, None, ignored=SYSTEM_FILE)
 
     def _link(self, name: str, path: str) -> Iterator[Item]:
-        try:
-            target = Path(path).resolve(strict=True)
-            status = target.lstat()
-        except (OSError, RuntimeError):
-            yield BrokenItem(name, _UNREADABLE, "a link that points to nothing or to itself")
-            return
-        if not target.is_relative_to(self.root):
-            message = "a link that leaves the source; name its target as a source of its own"
-            yield BrokenItem(name, _UNREADABLE, message)
-        elif not stat.S_ISREG(status.st_mode):
-            yield BrokenItem(name, _UNREADABLE, "a link to something that is not a file is not followed")
+        found = followed(self.root, name, path)
+        if isinstance(found, BrokenItem):
+            yield found
         else:
-            yield from _file_items(name, str(target), status.st_size, self.limits)
+            yield from _file_items(name, found.path, found.size or 0, self.limits)
+
+
+def followed(root: Path, name: str, path: str) -> FileItem | BrokenItem:
+    """The file that a path leads to, links followed, if it lies inside a folder; else an item that fails."""
+    try:
+        target = Path(path).resolve(strict=True)
+        status = target.lstat()
+    except (OSError, RuntimeError):
+        return BrokenItem(name, _UNREADABLE, "a link that points to nothing or to itself")
+    if not target.is_relative_to(root):
+        message = "a link that leaves the source; name its target as a source of its own"
+        return BrokenItem(name, _UNREADABLE, message)
+    if not stat.S_ISREG(status.st_mode):
+        return BrokenItem(name, _UNREADABLE, "a link to something that is not a file is not followed")
+    return FileItem(name, str(target), status.st_size)
 
 
 def _children(path: str, relative: str) -> Iterator[str]:
@@ -132,8 +147,8 @@ def _children(path: str, relative: str) -> Iterator[str]:
 def _file_items(name: str, path: str, size: int, limits: ArchiveLimits) -> Iterator[Item]:
     if is_system_file(name):
         yield FileItem(name, path, size, ignored=SYSTEM_FILE)
-    elif name.lower().endswith(".zip") and size > 0:
-        yield from archive_items(name, path, size, limits)
+    elif is_archive(name) and size > 0:
+        yield from opened_archive(name, path, size, limits)
     else:
         yield FileItem(name, path, size)
 

@@ -11,17 +11,19 @@ from voxlake.core.hints import hint
 from voxlake.core.volume import Volume
 from voxlake.dicom.read import looks_like_dicom
 from voxlake.sources.nifti import is_nifti, read_nifti, scan_nifti
+from voxlake.sources.nrrd import is_nrrd, read_nrrd, scan_nrrd
 from voxlake.sources.pictures import read_jpeg, read_png, scan_jpeg, scan_png
+from voxlake.sources.tiff import is_tiff, read_tiff, scan_tiff
 
 __all__ = ["Format", "read_image", "scan_image", "sniff"]
 
-Format = Literal["dicom", "png", "jpeg", "nifti"]
+Format = Literal["dicom", "png", "jpeg", "tiff", "nifti", "nrrd"]
 
 _SCANNERS: Mapping[str, Callable[[bytes], dict[str, Any]]] = MappingProxyType(
-    {"png": scan_png, "jpeg": scan_jpeg, "nifti": scan_nifti}
+    {"png": scan_png, "jpeg": scan_jpeg, "tiff": scan_tiff, "nifti": scan_nifti, "nrrd": scan_nrrd}
 )
 _READERS: Mapping[str, Callable[[bytes], Volume]] = MappingProxyType(
-    {"png": read_png, "jpeg": read_jpeg, "nifti": read_nifti}
+    {"png": read_png, "jpeg": read_jpeg, "tiff": read_tiff, "nifti": read_nifti, "nrrd": read_nrrd}
 )
 
 
@@ -42,31 +44,35 @@ def sniff(data: bytes, name: str = "") -> Format | None:
         return "png"
     if data.startswith(b"\xff\xd8\xff"):
         return "jpeg"
+    if is_tiff(data):
+        return "tiff"
+    if is_nrrd(data):
+        return "nrrd"
     if is_nifti(data):
         return "nifti"
     return "dicom" if not _named_otherwise(name) and looks_like_dicom(data) else None
 
 
 def scan_image(data: bytes, format: str) -> dict[str, Any]:  # noqa: A002 - the word of the instances table
-    """Read the header of a PNG, JPEG or NIfTI file; no pixels are decoded.
+    """Read the header of a PNG, JPEG, TIFF, NIfTI or NRRD file; no pixels are decoded.
 
     Parameters
     ----------
     data : bytes
         The file.
-    format : {"png", "jpeg", "nifti"}
+    format : {"png", "jpeg", "tiff", "nifti", "nrrd"}
         As `sniff` says.
 
     Returns
     -------
     dict
         Columns of the `instances` table that the header can fill, in the terms of `read_image`: the samples
-        and bits of the decoded values, LPS mm for NIfTI.
+        and bits of the decoded values, LPS mm for NIfTI and NRRD.
 
     Raises
     ------
     ItemError
-        ``decode_error``, ``truncated``, ``too_large`` or ``geometry_none``.
+        ``decode_error``, ``truncated``, ``too_large``, ``geometry_mixed`` or ``geometry_none``.
     UsageError
         Another format.
     """
@@ -75,25 +81,27 @@ def scan_image(data: bytes, format: str) -> dict[str, Any]:  # noqa: A002 - the 
 
 
 def read_image(data: bytes, format: str) -> Volume:  # noqa: A002 - the word of the instances table
-    """Decode a PNG, JPEG or NIfTI file.
+    """Decode a PNG, JPEG, TIFF, NIfTI or NRRD file.
 
     Parameters
     ----------
     data : bytes
         The file.
-    format : {"png", "jpeg", "nifti"}
+    format : {"png", "jpeg", "tiff", "nifti", "nrrd"}
         As `sniff` says.
 
     Returns
     -------
     Volume
-        PNG and JPEG: (1, rows, columns) or (1, rows, columns, 3) on a flat grid. NIfTI: (slices, rows,
-        columns) on a grid in LPS mm. The unit is ``"arbitrary"``.
+        PNG and JPEG: (1, rows, columns) or (1, rows, columns, 3) on a flat grid, TIFF the same with a page
+        for each slice. NIfTI and NRRD: (slices, rows, columns) on a grid in LPS mm; a NRRD file without
+        directions or spacings has a flat grid. The unit is ``"arbitrary"``.
 
     Raises
     ------
     ItemError
-        ``decode_error``, ``truncated``, ``too_large``, ``geometry_none`` or ``geometry_duplicates``.
+        ``decode_error``, ``truncated``, ``too_large``, ``geometry_mixed``, ``geometry_none`` or
+        ``geometry_duplicates``.
     UsageError
         Another format.
     """

@@ -22,6 +22,7 @@ from voxlake.core.digest import digest_bytes
 from voxlake.core.errors import GeometryError, ItemError
 from voxlake.core.grid import Grid
 from voxlake.core.volume import Lineage, Volume
+from voxlake.sources.columns import place_columns, value_columns
 
 __all__ = ["MAX_BYTES", "is_nifti", "read_nifti", "scan_nifti"]
 
@@ -55,28 +56,9 @@ def scan_nifti(data: bytes) -> dict[str, Any]:
     samples, kind = _samples(header)
     _check_length(header, data, shape, times)
     grid = _grid(header, shape)
-    frames = grid.index_to_world([(n, 0, 0) for n in range(shape[0])])
     slope, intercept = _scaling(header)
-    directions = grid.direction
-    depth, height, width = grid.spacing
-    return {
-        "rows": shape[1],
-        "columns": shape[2],
-        "number_of_frames": shape[0] * times,
-        "samples_per_pixel": samples,
-        "photometric_interpretation": "MONOCHROME2" if samples == 1 else "RGB",
-        "bits_allocated": kind.itemsize * 8,
-        "bits_stored": kind.itemsize * 8,
-        "pixel_representation": {"u": 0, "i": 1}.get(kind.kind),
-        "rescale_slope": slope,
-        "rescale_intercept": intercept,
-        "spacing_between_slices": depth,
-        "pixel_spacing": [height, width],
-        "image_position_patient": [float(value) for value in grid.origin],
-        "image_orientation_patient": [float(v) for v in (*directions[:, 2], *directions[:, 1])],
-        "frame_positions": [float(value) for value in np.tile(frames.ravel(), times)],
-        "frame_orientations": [float(v) for v in (*directions[:, 2], *directions[:, 1])],
-    }
+    scaling = {"rescale_slope": slope, "rescale_intercept": intercept}
+    return value_columns(samples, kind) | scaling | place_columns(grid, times)
 
 
 def read_nifti(data: bytes) -> Volume:

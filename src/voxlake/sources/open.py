@@ -10,17 +10,19 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from voxlake.core.errors import NotFoundError, SettingsError, UsageError
 from voxlake.core.hints import hint
-from voxlake.sources.archive import ArchiveLimits
+from voxlake.sources.archive_limits import ArchiveLimits
 from voxlake.sources.folder import Folder, SingleFile
 from voxlake.sources.item import BrokenItem, Item, MappedItem, Source
 from voxlake.sources.mapping import MappingFile, load_mapping
 from voxlake.sources.phantoms import Phantoms
+from voxlake.sources.standard_input import StandardInput
 
 __all__ = ["Mapped", "open_source"]
 
 # One letter is a Windows drive, not a scheme.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(?=//|\?|$)")
-_SCHEMES = ("file", "phantoms")
+_BUCKETS = ("s3", "gs", "az")
+_SCHEMES = ("file", "phantoms", "stdin", *_BUCKETS)
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,9 @@ def open_source(
     Parameters
     ----------
     source : str, Path or Source
-        A folder, a file, a zip archive, ``file:///path``, ``phantoms:?patients=40&seed=1``, or a source
-        object (returned as it is, or mapped).
+        A folder, a file, an archive (zip, tar), a DICOMDIR, ``-`` for an archive on standard input,
+        ``s3://bucket/prefix`` (``gs://``, ``az://``), ``file:///path``, ``phantoms:?patients=40&seed=1``,
+        or a source object (returned as it is, or mapped).
     mapping : path or MappingFile, optional
         What the names say about patient, label and modality.
     limits : ArchiveLimits, optional
@@ -93,6 +96,8 @@ def open_source(
 
 def _opened(source: str | Path, limits: ArchiveLimits) -> Source:
     match = _SCHEME.match(source) if isinstance(source, str) else None
+    if str(source) in ("-", "stdin:"):
+        return StandardInput(limits)
     if match is None:
         return _local(Path(source), limits)
     scheme = match[1].lower()
@@ -100,6 +105,8 @@ def _opened(source: str | Path, limits: ArchiveLimits) -> Source:
         return _local(Path(unquote(urlsplit(str(source)).path)), limits)
     if scheme == "phantoms":
         return _phantoms(str(source))
+    if scheme in _BUCKETS:
+        return _bucket(str(source), limits)
     raise UsageError(f"no source of the kind '{scheme}:'{hint(scheme, _SCHEMES)}; or give a path")
 
 
@@ -107,14 +114,34 @@ def _local(path: Path, limits: ArchiveLimits) -> Source:
     try:
         real = path.resolve(strict=True)
     except (FileNotFoundError, NotADirectoryError):
-        raise NotFoundError("the source is not there; give the path of a folder, a file or a .zip") from None
+        raise NotFoundError(
+            "the source is not there; give the path of a folder, a file or an archive"
+        ) from None
     except (OSError, RuntimeError) as error:
         raise UsageError(f"the source cannot be reached: {type(error).__name__}") from None
     if real.is_dir():
         return Folder(real, limits)
+    if real.is_file() and real.name.lower() == "dicomdir":
+        return _index(real)
     if real.is_file():
         return SingleFile(real, limits)
-    raise UsageError("the source is a pipe, a socket or a device; give a folder, a file or a .zip")
+    raise UsageError("the source is a pipe, a socket or a device; give a folder, a file or an archive")
+
+
+def _bucket(url: str, limits: ArchiveLimits) -> Source:
+    # Imported here: whoever ingests a folder needs no object store.
+    from voxlake.sources.buckets import BucketSource
+    from voxlake.store.buckets import Bucket
+
+    Bucket.open(url)
+    return BucketSource(url, limits)
+
+
+def _index(path: Path) -> Source:
+    # Imported here: few sources are an index, and reading one takes pydicom.
+    from voxlake.sources.dicomdir import DicomDirectory
+
+    return DicomDirectory(path)
 
 
 def _phantoms(url: str) -> Phantoms:

@@ -6,13 +6,16 @@ is one range read. Its name is a digest over the members: the same members alway
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from pathlib import Path
 
 from voxlake.core.digest import digest_bytes, digest_many
 from voxlake.core.errors import IntegrityError, NotFoundError, UsageError
 from voxlake.store.objects import Objects
+from voxlake.store.ranges import in_place, open_pack, read_range
 
 __all__ = ["PackEntry", "pack_name", "read_member", "read_members", "write_pack"]
 
@@ -88,19 +91,36 @@ def read_member(objects: Objects, pack: str, offset: int, length: int, *, sha256
 def read_members(
     objects: Objects, pack: str, ranges: Sequence[tuple[int, int]], *, sha256: Sequence[str] | None = None
 ) -> list[bytes]:
-    """Read several (offset, length) ranges of one pack; see `read_member`."""
-    try:
-        members = objects.get_ranges(pack, ranges)
-    except NotFoundError:
-        raise IntegrityError(f"pack '{pack}' is not in the lake; restore it from a backup") from None
+    """Read several (offset, length) ranges of one pack; see `read_member`.
+
+    The pack may be a file registered in place (``file://``).
+    """
+    members = _in_place(pack, ranges) if in_place(pack) else _in_lake(objects, pack, ranges)
     for member, expected in zip(members, sha256 or [], strict=False):
         found = digest_bytes(member)
         if found != expected:
+            # Where a file registered in place lies is nobody's business but its owner's.
+            named = "a file registered in place" if in_place(pack) else f"a member of pack '{pack}'"
             raise IntegrityError(
-                f"a member of pack '{pack}' has SHA-256 {found}, expected {expected}; "
-                "the stored bytes are damaged: restore the pack from a copy"
+                f"{named} has SHA-256 {found}, expected {expected}; the stored bytes are damaged or were "
+                "changed: restore them from a copy"
             )
     return members
+
+
+def _in_lake(objects: Objects, pack: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+    try:
+        return objects.get_ranges(pack, ranges)
+    except NotFoundError:
+        raise IntegrityError(f"pack '{pack}' is not in the lake; restore it from a backup") from None
+
+
+def _in_place(pack: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+    descriptor = open_pack(Path("/"), pack)
+    try:
+        return [read_range(descriptor, offset, length) for offset, length in ranges]
+    finally:
+        os.close(descriptor)
 
 
 def _stored_size(objects: Objects, name: str) -> int | None:

@@ -76,13 +76,14 @@ def run_sql(
     ):
         read = parse(connection, statement)
         extra = dict(views or {})
-        wanted = set(TABLES) if read.catalogue else _reachable(connection, read.tables, extra)
+        names = [*TABLES, *extra]
+        wanted = set(names) if read.catalogue else _reachable(connection, read.tables, extra)
         _prepare(connection, tables, wanted, extra, cache)
         try:
             return _run(connection, statement, parameters, time_limit)
         except duckdb.Error as error:
-            known = _columns(connection, wanted | set(extra))
-            raise QueryError(_explained(error, time_limit, [*TABLES, *extra], known)) from None
+            known = _columns(connection, wanted)
+            raise QueryError(_explained(error, time_limit, names, known)) from None
 
 
 def _connect(folder: str, memory_limit: str) -> duckdb.DuckDBPyConnection:
@@ -98,7 +99,8 @@ def _connect(folder: str, memory_limit: str) -> duckdb.DuckDBPyConnection:
 def _reachable(
     connection: duckdb.DuckDBPyConnection, names: frozenset[str], views: Mapping[str, str]
 ) -> set[str]:
-    # Opening a table costs a look at its log and its files, so only those that are read are opened.
+    # Opening a table costs a look at its log and its files, and a wide view some ten milliseconds, so only
+    # what is read is made.
     lowered = {name.lower(): sql for name, sql in views.items()}
     waiting, seen = list(names), set(names)
     while waiting:
@@ -107,7 +109,7 @@ def _reachable(
             found = parse(connection, sql).tables - seen
             seen |= found
             waiting.extend(found)
-    return {name for name in TABLES if name in seen}
+    return {name for name in (*TABLES, *views) if name.lower() in seen}
 
 
 def _prepare(
@@ -117,7 +119,7 @@ def _prepare(
     views: Mapping[str, str],
     cache: Path | None,
 ) -> None:
-    files = {name: tables.files(name) if name in wanted else [] for name in TABLES}
+    files = {name: tables.files(name) for name in TABLES if name in wanted}
     allowed = ", ".join(literal(file) for paths in files.values() for file in paths)
     try:
         connection.execute(f"SET allowed_paths = [{allowed}]")
@@ -125,6 +127,8 @@ def _prepare(
         for name, paths in files.items():
             create_view(connection, tables, name, paths, cache)
         for name, sql in views.items():
+            if name not in wanted:
+                continue
             connection.execute(f"CREATE VIEW {quoted(name)} AS {sql}")
         connection.execute("SET lock_configuration = true")
     except duckdb.Error as error:

@@ -53,7 +53,8 @@ class Result:
 
     def dicts(self) -> list[dict[str, Any]]:
         """Rows as dictionaries; of columns with the same name the last one counts."""
-        return [dict(zip(self.columns, row, strict=True)) for row in self.rows()]
+        names = self.columns
+        return [dict(zip(names, row, strict=True)) for row in self.rows()]
 
     def arrow(self) -> pa.Table:
         """The result as an Arrow table."""

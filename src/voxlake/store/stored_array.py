@@ -55,6 +55,17 @@ class StoredArray:
         self._values: zarr.Array[Any] = opened
 
     @property
+    def place(self) -> tuple[Objects, str, int | None]:
+        """Where the lake lies, path of the array, and number of shards as given."""
+        return self._place
+
+    @property
+    def sha256(self) -> str:
+        """`arrays.value_digest` of the whole, as recorded when it was written."""
+        objects, array, _ = self._place
+        return str(stored_attributes(array_folder(objects, array), array)["sha256"])
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Sizes."""
         return tuple(self._values.shape)

@@ -9,7 +9,8 @@ Subclass `StepContract`, give it steps, and run pytest::
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,23 @@ from voxlake.core.errors import FlatGridError, GeometryError, ItemError, Setting
 from voxlake.core.grid import Grid
 from voxlake.core.plan import Plan
 from voxlake.core.step import Step
-from voxlake.core.volume import Lineage, Volume
+from voxlake.core.volume import Lineage, Unit, Volume
 
 __all__ = ["StepContract", "changed_settings", "sample_volumes"]
 
 _UNITS = ("HU", "SUVbw", "arbitrary", "normalised")
-_POOL: tuple[Any, ...] = (1, 2.0, 0.5, 1e3, -1e3, "keep", "minimum", "nonzero", "LPS", "row", *_UNITS)
+_POOL: tuple[Any, ...] = (1, 2.0, 0.5, 1e3, -1e3, "keep", "minimum", "nonzero", "LPS", "row", "bsa", *_UNITS)
+
+
+_SUV: Mapping[Unit, float] = MappingProxyType(
+    {
+        "SUVbw": 2e-4,
+        "SUVlbm(Janma)": 1.5e-4,
+        "SUVlbm(James128)": 1.6e-4,
+        "SUVbsa": 5e-5,
+        "SUVibw": 1.9e-4,
+    }
+)
 
 
 def sample_volumes() -> dict[str, Volume]:
@@ -50,6 +62,7 @@ def sample_volumes() -> dict[str, Volume]:
         ),
         "constant": Volume(np.full(solid.shape, 0.1, dtype=np.float32), solid, "arbitrary", "MR", lineage),
         "double": Volume(real.astype(np.float64), solid, "SUVbw", "PT", lineage),
+        "PET": Volume(np.abs(real), solid, "Bq/ml", "PT", lineage, _SUV),
         "with NaN": Volume(holed, solid, "arbitrary", "MR", lineage),
     }
 

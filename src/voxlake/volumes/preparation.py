@@ -12,6 +12,7 @@ import numpy as np
 
 from voxlake.core.digest import digest_many
 from voxlake.core.errors import GeometryError, ItemError
+from voxlake.core.mends import Mends
 from voxlake.core.plan import Plan
 from voxlake.core.volume import Volume
 from voxlake.dicom.volume import assemble
@@ -19,6 +20,7 @@ from voxlake.lake.lake import Lake, LakeReference
 from voxlake.sources.images import read_image
 from voxlake.store.arrays import ArrayInfo, value_digest, write_stack, write_volume
 from voxlake.store.packs import read_member
+from voxlake.volumes.assembly import assemble_stored
 from voxlake.volumes.units import Unit
 
 __all__ = ["Preparation", "Prepared", "assemble_unit"]
@@ -34,8 +36,17 @@ class Prepared:
     detail: str | None = None
 
 
-def assemble_unit(lake: Lake, unit: Unit) -> Volume:
+def assemble_unit(lake: Lake, unit: Unit, mends: Mends | None = None) -> Volume:
     """Read the stored bytes of a unit and make its volume, in the unit of the modality.
+
+    Parameters
+    ----------
+    lake : Lake
+        Where they lie.
+    unit : Unit
+        What to read.
+    mends : Mends, optional
+        What is done if the slices are no volume; by default nothing.
 
     Raises
     ------
@@ -47,12 +58,18 @@ def assemble_unit(lake: Lake, unit: Unit) -> Volume:
             "cohort_changed",
             "the series no longer has the content that was selected; select the cohort again",
         )
+    if unit.rows[0]["format"] == "dicom":
+        # The general path parses and decodes; plain pixels need neither.
+        verdict = None if unit.stack is None else unit.stack.verdict
+        volume = assemble_stored(lake.objects, unit.rows, verdict, verified=True)
+        if volume is not None:
+            return volume
     blobs = [
         read_member(lake.objects, row["pack"], row["offset"], row["length"], sha256=row["sha256"])
         for row in unit.rows
     ]
     if unit.rows[0]["format"] == "dicom":
-        return assemble(unit.rows, blobs)
+        return assemble(unit.rows, blobs, stack=unit.stack, mends=mends)
     if len(unit.rows) > 1:
         raise ItemError("geometry_duplicates", f"{len(unit.rows)} image files share one series")
     row = unit.rows[0]
@@ -89,7 +106,7 @@ class Preparation:
         stacks: defaultdict[tuple[tuple[int, ...], str], list[tuple[Unit, Volume]]] = defaultdict(list)
         for unit in group:
             try:
-                volume = self.plan(assemble_unit(lake, unit))
+                volume = self.plan(assemble_unit(lake, unit, self.plan.geometry))
             except ItemError as error:
                 done[unit.volume_id] = Prepared(unit.volume_id, reason=error.reason, detail=error.message)
                 continue
@@ -141,6 +158,8 @@ def _row(
         "study_instance_uid": unit.study_instance_uid,
         "patient_id": unit.patient_id,
         "sop_instance_uid": unit.rows[0]["sop_instance_uid"] if len(unit.rows) == 1 else None,
+        "stack": None if unit.stack is None else unit.stack.number,
+        "stack_label": None if unit.stack is None else json.dumps(dict(unit.stack.label)),
         "inputs": list(volume.lineage.inputs),
         "inputs_digest": unit.inputs_digest,
         "array": info.array,

@@ -16,7 +16,9 @@ from voxlake.engine.progress import progress_bar
 from voxlake.lake.cohorts import Cohort
 from voxlake.lake.grouped import Lost, map_groups
 from voxlake.lake.recorder import Recorder, start_run
+from voxlake.lake.withdrawals import account_withdrawn
 from voxlake.processing.registry import load_plan
+from voxlake.volumes.masks import prepare_masks
 from voxlake.volumes.preparation import Preparation, Prepared
 from voxlake.volumes.units import Unit, units
 
@@ -31,6 +33,7 @@ def prepare(
     cohort: Cohort,
     *,
     plan: str | Path | Plan,
+    masks: bool = False,
     engine: str | Engine | None = None,
     timeout: float = 600.0,
     memory: int = 8 * 2**30,
@@ -38,9 +41,10 @@ def prepare(
 ) -> Run:
     """Turn the series of a cohort into volumes of a standard form.
 
-    Every series with a regular geometry becomes one volume; flat images (X-rays, photographs) become one
-    volume each and are stored in stacks. A series whose geometry does not allow a volume is a failed item
-    with the reason, never a made-up volume. Only what is missing is done.
+    Every stack of a series (see the table `stacks`: echoes, time points, b-values, orientations) with a
+    regular geometry becomes one volume; flat images (X-rays, photographs) become one volume each and share
+    stored arrays. A stack whose geometry does not allow a volume is a failed item with the reason, unless
+    the plan says in its table ``[geometry]`` how to mend it. Only what is missing is done.
 
     Parameters
     ----------
@@ -48,6 +52,9 @@ def prepare(
         What to prepare.
     plan : str, path or Plan
         Name of a plan that comes with voxlake (``"xray-64"``), a TOML file, or a plan.
+    masks : bool
+        Also make masks, on the grids of the volumes, of the segmentations (SEG) and structure sets (RTSTRUCT)
+        of the lake that were drawn on these series; each object on each volume is an item of its own.
     engine : str, optional
         ``"serial"`` or ``"processes:N"``; by default a process for each core.
     timeout : float
@@ -80,6 +87,7 @@ def prepare(
     }
     with start_run(lake, "prepare", arguments) as recorder:
         recorder.input_digest = cohort.cohort_id
+        account_withdrawn(cohort, recorder)
         done = {
             row[0]
             for row in lake.sql(
@@ -96,6 +104,11 @@ def prepare(
                     shapes.update(_settle(recorder, unit, one))
                 recorder.commit_if_due()
                 bar.advance(sum(map(len, window)))
+            if masks:
+                made = prepare_masks(
+                    cohort, digest, steps.geometry, recorder, workers, timeout=timeout, memory=memory
+                )
+                recorder.result["masks"] = made
         recorder.result |= {"plan_digest": short(digest), "shapes": dict(shapes.most_common(10))}
     return recorder.run
 

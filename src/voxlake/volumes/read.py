@@ -16,13 +16,14 @@ from voxlake.core.plan import Plan
 from voxlake.core.volume import Lineage, Volume
 from voxlake.lake.cohorts import Cohort
 from voxlake.lake.lake import Lake
+from voxlake.lake.views import not_withdrawn
 from voxlake.processing.registry import load_plan
 from voxlake.store.arrays import open_array, read_array
 
-__all__ = ["iter_volumes", "read_values", "volume_rows"]
+__all__ = ["iter_volumes", "open_volume", "plan_digest_of", "read_values", "volume_rows"]
 
 
-_FROZEN = """
+_FROZEN = f"""
 with frozen as (
     select series_instance_uid, members_digest as inputs_digest from cohort_members where cohort_id = $cohort
     union
@@ -31,13 +32,13 @@ with frozen as (
     where cohort_members.cohort_id = $cohort and instances.committed_at <= $at
 )
 select volumes.* from volumes semi join frozen using (series_instance_uid, inputs_digest)
-where volumes.plan_digest = $plan
-order by volumes.series_instance_uid, volumes.sop_instance_uid, volumes.volume_id
+where volumes.plan_digest = $plan and {not_withdrawn("volumes.patient_id")}
+order by volumes.series_instance_uid, volumes.stack, volumes.sop_instance_uid, volumes.volume_id
 """
 
 
 def volume_rows(cohort: Cohort, plan_digest: str) -> list[dict[str, Any]]:
-    """Rows of `volumes` that were prepared from a cohort under a plan, sorted by series and instance.
+    """Rows of `volumes` that were prepared from a cohort under a plan, sorted by series, stack and instance.
 
     Only volumes of exactly the content that the cohort froze are listed.
     """
@@ -68,12 +69,11 @@ def iter_volumes(cohort: Cohort, *, plan: str | Path | Plan | None = None) -> It
     UsageError
         It was prepared under several plans and none is named.
     """
-    digest = _plan_digest(cohort) if plan is None else _digest_of(plan)
-    rows = volume_rows(cohort, digest)
+    rows = volume_rows(cohort, plan_digest_of(cohort, plan))
     if not rows:
         raise NotFoundError(f"no volume of cohort '{cohort.name}' under this plan; run `voxlake prepare`")
     for row in rows:
-        yield _volume(cohort.lake, row)
+        yield open_volume(cohort.lake, row)
 
 
 def read_values(lake: Lake, rows: Sequence[dict[str, Any]]) -> list[NDArray[Any]]:
@@ -101,7 +101,8 @@ def read_values(lake: Lake, rows: Sequence[dict[str, Any]]) -> list[NDArray[Any]
     return [value for value in values if value is not None]
 
 
-def _volume(lake: Lake, row: dict[str, Any]) -> Volume:
+def open_volume(lake: Lake, row: dict[str, Any]) -> Volume:
+    """The volume of one row of `volumes`, with a lazy array."""
     array = open_array(lake.objects, row["array"], shards=row["shards"])
     position = row["position"]
     data = array if position is None else np.asarray(array[position])[None]
@@ -114,11 +115,18 @@ def _volume(lake: Lake, row: dict[str, Any]) -> Volume:
     )
 
 
-def _digest_of(plan: str | Path | Plan) -> str:
-    return (plan if isinstance(plan, Plan) else load_plan(plan)).digest()
+def plan_digest_of(cohort: Cohort, plan: str | Path | Plan | None) -> str:
+    """Digest of a plan, or of the only one under which a cohort was prepared.
 
-
-def _plan_digest(cohort: Cohort) -> str:
+    Raises
+    ------
+    NotFoundError
+        The cohort was not prepared.
+    UsageError
+        It was prepared under several plans and none is named.
+    """
+    if plan is not None:
+        return (plan if isinstance(plan, Plan) else load_plan(plan)).digest()
     found = [
         row[0]
         for row in cohort.lake.sql(

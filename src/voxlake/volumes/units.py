@@ -1,4 +1,4 @@
-"""What there is to prepare: a unit is a series that forms a volume, or one flat image of a series."""
+"""What there is to prepare: a unit is a stack of a series that forms a volume, or one flat image."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from itertools import groupby
 from typing import Any
 
 from voxlake.core.digest import digest_many
+from voxlake.dicom.stacks import Stack, split
+from voxlake.dicom.suv import SUV_COLUMNS
 from voxlake.lake.cohorts import Cohort, Member
 from voxlake.lake.series import members_digest
 
@@ -25,7 +27,9 @@ _COLUMNS = (
     "pixel_spacing", "image_position_patient", "image_orientation_patient", "frame_positions",
     "frame_orientations", "rescale_slope", "rescale_intercept", "rescale_type", "units", "mosaic_tiles",
     "acquisition_number", "echo_numbers", "temporal_position_identifier", "gantry_detector_tilt",
-    "diffusion_b_value",
+    "diffusion_b_value", "diffusion_gradient", "mosaic_layout", "mosaic_positions", "frame_values",
+    "series_number", "echo_time", "inversion_time", "flip_angle", "kvp", "convolution_kernel",
+    "contrast_bolus_agent", "suv_type", *SUV_COLUMNS,
 )  # fmt: skip
 
 
@@ -36,13 +40,15 @@ class Unit:
     Parameters
     ----------
     volume_id : str
-        Digest over the plan, the series and the content.
+        Digest over the plan, the series, the content and, if there are several, the number of the stack.
     inputs_digest : str
         Digest of the content.
     flat : bool
         A single image without a place in space; such images are stacked.
     rows : tuple of mapping
-        Rows of `instances`, as far as assembling needs them.
+        Rows of `instances` that take part, as far as assembling needs them.
+    stack : Stack or None
+        What of the rows, counted in `rows`; None for a flat image, or where nothing can be assembled.
     changed : bool
         The series no longer has the content that the cohort froze.
     """
@@ -54,6 +60,7 @@ class Unit:
     inputs_digest: str
     flat: bool
     rows: tuple[dict[str, Any], ...]
+    stack: Stack | None = None
     changed: bool = False
 
 
@@ -69,7 +76,7 @@ def _of(cohort: Cohort, members: Sequence[Member], plan_digest: str) -> Iterator
     columns = ", ".join(f'instances."{name}"' for name in _COLUMNS)
     # What came in after the cohort was frozen is left out; the digest proves that this gives what was frozen.
     rows = cohort.lake.sql(
-        f"select {columns}, series.geometry from instances "
+        f"select {columns} from instances "
         "join series using (series_instance_uid, policy_digest) "
         "where series_instance_uid in (select unnest($series)) and instances.committed_at <= $frozen "
         "order by instances.series_instance_uid, instances.instance_number, instances.sop_instance_uid",
@@ -82,11 +89,30 @@ def _of(cohort: Cohort, members: Sequence[Member], plan_digest: str) -> Iterator
         inside = found.get(uid, ())
         if members_digest(row["sha256"] for row in inside) != member.members_digest:
             yield _unit(member, member.members_digest, (), plan_digest, changed=True)
-        elif inside[0]["geometry"] == "flat":
-            for row in inside:
-                yield _unit(member, row["sha256"], (row,), plan_digest, flat=True)
         else:
-            yield _unit(member, member.members_digest, inside, plan_digest)
+            yield from _of_series(member, inside, plan_digest)
+
+
+def _of_series(member: Member, rows: tuple[dict[str, Any], ...], plan_digest: str) -> Iterator[Unit]:
+    """A unit for each stack; of a stack of flat images one for each."""
+    stacks = split(rows)
+    if not stacks:
+        yield _unit(member, member.members_digest, rows, plan_digest)
+    for stack in stacks:
+        instances = stack.instances or tuple(range(len(rows)))
+        if stack.verdict.kind == "flat":
+            for instance in instances:
+                yield _unit(member, rows[instance]["sha256"], (rows[instance],), plan_digest, flat=True)
+        else:
+            part = tuple(rows[instance] for instance in instances)
+            yield _unit(
+                member,
+                member.members_digest,
+                part,
+                plan_digest,
+                stack=stack.within(instances),
+                several=len(stacks) > 1,
+            )
 
 
 def _unit(
@@ -97,14 +123,18 @@ def _unit(
     *,
     flat: bool = False,
     changed: bool = False,
+    stack: Stack | None = None,
+    several: bool = False,
 ) -> Unit:
+    number = [str(stack.number)] if stack is not None and several else []
     return Unit(
-        volume_id=digest_many([plan_digest, member.series_instance_uid, inputs_digest])[:32],
+        volume_id=digest_many([plan_digest, member.series_instance_uid, inputs_digest, *number])[:32],
         series_instance_uid=member.series_instance_uid,
         study_instance_uid=member.study_instance_uid,
         patient_id=member.patient_id,
         inputs_digest=inputs_digest,
         flat=flat,
         rows=rows,
+        stack=stack,
         changed=changed,
     )

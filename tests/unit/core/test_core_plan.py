@@ -10,6 +10,7 @@ import pytest
 
 from voxlake.core.errors import NotFoundError, SettingsError
 from voxlake.core.grid import Grid
+from voxlake.core.mends import Mends
 from voxlake.core.plan import Plan
 from voxlake.core.step import Step
 from voxlake.core.volume import Volume
@@ -109,3 +110,28 @@ def test_digest_follows_version_setting_and_order() -> None:
     }
     assert len(digests) == 5
     assert Plan.of([Add(amount=1)]).digest() == Plan((Add(),)).digest()
+
+
+def test_mends_are_part_of_a_plan_and_of_its_digest_only_if_there_are_any():
+    plain = Plan.from_toml("[geometry]\n", steps={})
+    assert plain == Plan()
+    assert plain.digest() == Plan().digest()
+    assert plain.to_tables() == {"steps": []}
+    mending = Plan.from_toml('[geometry]\ntilt = "resample"\n', steps={})
+    assert mending.geometry == Mends(tilt="resample")
+    assert mending.digest() != Plan().digest()
+    assert Plan.from_toml(mending.to_toml(), steps={}) == mending
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[geometry]\ntlit = "resample"\n', "did you mean 'tilt'"),
+        ('[geometry]\ntilt = "shear"\n', "geometry: 'tilt'"),
+        ("geometry = 3\nsteps = []\n", "must be a table"),
+        ("[geomtry]\n", "did you mean 'geometry'"),
+    ],
+)
+def test_mistakes_in_the_geometry_of_a_plan(text, message):
+    with pytest.raises(SettingsError, match=message):
+        Plan.from_toml(text, steps={})

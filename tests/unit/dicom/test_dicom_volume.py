@@ -228,3 +228,49 @@ def test_frames_have_their_own_rescale(make, written):
     np.testing.assert_array_equal(volume.numpy(), np.stack([(IMAGE + 5) * 3 + 1, IMAGE * 10 + 1]))
     assert volume.lineage.inputs == ("a",)
     assert volume.unit == "arbitrary"
+
+
+def real_world(code, slope=None, intercept=None, first=0, last=99, table=None):
+    item, unit = Dataset(), Dataset()
+    unit.CodeValue, unit.CodingSchemeDesignator, unit.CodeMeaning = code, "UCUM", code
+    item.MeasurementUnitsCodeSequence = [unit]
+    item.add_new(0x00409216, "SS", first)
+    item.add_new(0x00409211, "SS", last)
+    if table is None:
+        item.RealWorldValueSlope, item.RealWorldValueIntercept = slope, intercept
+    else:
+        item.RealWorldValueLUTData = table
+    return item
+
+
+def test_a_real_world_value_map_speaks_where_no_rescale_does(series):
+    maps = [real_world("um2/s", 7.0, 0.0, last=3), real_world("{SUVbw}g/ml", 0.25, 1.0)]
+    volume = assemble(*series([IMAGE], (0,), Modality="PT", RealWorldValueMappingSequence=[maps]))
+    np.testing.assert_array_equal(volume.numpy()[0], IMAGE * 0.25 + 1)
+    assert volume.unit == "SUVbw"
+    assert volume.lineage.steps == ("real-world value map to '{SUVbw}g/ml'",)
+
+
+def test_a_real_world_table_is_looked_up(series):
+    table = [float(value) ** 2 for value in range(20)]
+    maps = [real_world("um2/s", last=19, table=table)]
+    volume = assemble(*series([IMAGE], (0,), Modality="MR", RealWorldValueMappingSequence=[maps]))
+    np.testing.assert_array_equal(volume.numpy()[0], IMAGE.astype(float) ** 2)
+
+
+def test_a_rescale_goes_before_real_world_value_maps(series):
+    maps = [real_world("um2/s", 7.0, 0.0)]
+    stated = {"RescaleSlope": "2", "RescaleIntercept": "0", "RealWorldValueMappingSequence": [maps]}
+    volume = assemble(*series([IMAGE], (0,), Modality="MR", **stated))
+    np.testing.assert_array_equal(volume.numpy()[0], IMAGE * 2)
+    assert volume.lineage.steps == ()
+    # A rescale that changes nothing says nothing, unless it says HU.
+    stated |= {"RescaleSlope": "1"}
+    assert assemble(*series([IMAGE], (0,), Modality="MR", **stated)).numpy()[0, 0, 1] == 7
+    assert assemble(*series([IMAGE], (0,), Modality="CT", **stated)).numpy()[0, 0, 1] == 1
+
+
+def test_a_real_world_value_map_that_does_not_cover_the_values_is_not_applied(series):
+    maps = [real_world("um2/s", 7.0, 0.0, last=18)]
+    volume = assemble(*series([IMAGE], (0,), Modality="MR", RealWorldValueMappingSequence=[maps]))
+    np.testing.assert_array_equal(volume.numpy()[0], IMAGE)

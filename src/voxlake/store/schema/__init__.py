@@ -11,14 +11,14 @@ from types import MappingProxyType
 
 import pyarrow as pa
 
-from voxlake.store.schema.arrays import VOLUMES
-from voxlake.store.schema.care import DEIDENTIFICATIONS, FINDINGS, QUARANTINE
-from voxlake.store.schema.cohorts import COHORT_MEMBERS, COHORTS, LABELS
+from voxlake.store.schema.arrays import MASKS, VOLUMES
+from voxlake.store.schema.care import DEIDENTIFICATIONS, FINDINGS, FINGERPRINTS, QUARANTINE
+from voxlake.store.schema.cohorts import COHORT_MEMBERS, COHORTS, LABELS, WITHDRAWALS
 from voxlake.store.schema.column import Column, Table
 from voxlake.store.schema.instances import DERIVED_COLUMNS, HEADER_COLUMNS, INSTANCES
 from voxlake.store.schema.models import MODELS, PREDICTIONS, SCORES
 from voxlake.store.schema.runs import ITEMS, RUNS
-from voxlake.store.schema.series import SERIES
+from voxlake.store.schema.series import SERIES, STACKS
 
 __all__ = ["DERIVED_COLUMNS", "HEADER_COLUMNS", "TABLES", "Column", "Table", "arrow_schema"]
 
@@ -26,8 +26,8 @@ TABLES: Mapping[str, Table] = MappingProxyType(
     {
         table.name: table
         for table in (
-            INSTANCES, SERIES, DEIDENTIFICATIONS, QUARANTINE, FINDINGS, LABELS, COHORTS, COHORT_MEMBERS,
-            VOLUMES, MODELS, PREDICTIONS, SCORES, RUNS, ITEMS,
+            INSTANCES, SERIES, STACKS, DEIDENTIFICATIONS, QUARANTINE, FINDINGS, FINGERPRINTS, LABELS,
+            COHORTS, COHORT_MEMBERS, WITHDRAWALS, VOLUMES, MASKS, MODELS, PREDICTIONS, SCORES, RUNS, ITEMS,
         )
     }
 )  # fmt: skip

@@ -1,10 +1,10 @@
-"""Labels and cohorts."""
+"""Labels, cohorts and who has withdrawn from them."""
 
 from __future__ import annotations
 
 from voxlake.store.schema.column import REAL, TEXT, TIME, WHOLE, Column, Table
 
-__all__ = ["COHORTS", "COHORT_MEMBERS", "LABELS"]
+__all__ = ["COHORTS", "COHORT_MEMBERS", "LABELS", "WITHDRAWALS"]
 
 
 LABELS = Table(
@@ -57,4 +57,20 @@ COHORT_MEMBERS = Table(
         Column("run_id", TEXT, "Run"),
         Column("committed_at", TIME, "When the row was committed"),
     ),
+)
+
+WITHDRAWALS = Table(
+    "withdrawals",
+    "Patients who may not be used any more; of those who were erased only a keyed digest is left.",
+    ("patient_mac",),
+    (
+        Column("patient_mac", TEXT, "Keyed digest of the pseudonym"),
+        Column("patient_id", TEXT, "Pseudonym of the patient; null once erased"),
+        Column("reason", TEXT, "Why, as a code of your own"),
+        Column("erased_at", TIME, "When the erasure was begun; null where nothing was erased"),
+        Column("receipt", TEXT, "Identifier of the receipt of the erasure"),
+        Column("run_id", TEXT, "Run"),
+        Column("committed_at", TIME, "When the row was committed"),
+    ),
+    keep="last",
 )

@@ -48,6 +48,7 @@ HEADER_COLUMNS: tuple[Column, ...] = (
     Column("echo_numbers", WHOLE, "Number of the echo", "EchoNumbers"),
     Column("sequence_name", TEXT, "Pulse sequence", "SequenceName"),
     Column("units", TEXT, "Unit of PET values (BQML, CNTS, ...)", "Units"),
+    Column("suv_type", TEXT, "Kind of SUV of values in GML; null means body weight", "SUVType"),
     Column("decay_correction", TEXT, "NONE, START or ADMIN", "DecayCorrection"),
     Column("frame_of_reference_uid", TEXT, "Frame of reference, pseudonymised", "FrameOfReferenceUID"),
     Column("rows", WHOLE, "Rows of the image", "Rows", "pixel"),
@@ -79,11 +80,20 @@ DERIVED_COLUMNS: tuple[Column, ...] = (
     ),
     Column("diffusion_gradient", REALS, "Gradient direction", "DiffusionGradientOrientation"),
     Column("mosaic_tiles", WHOLE, "Siemens mosaic: number of slices in the tile image; null elsewhere"),
+    Column("mosaic_layout", WHOLES, "Mosaic: rows of tiles, columns of tiles", "", "tile"),
+    Column("mosaic_positions", REALS, "Mosaic: first pixel of every tile, end to end", "", "mm, LPS"),
+    Column("frame_values", TEXT, "What else tells images at one place apart; JSON, a list if frames differ"),
+    Column("referenced_series_uids", TEXTS, "Series that a segmentation or structure set was drawn on"),
     Column("radionuclide_total_dose", REAL, "Injected activity", "RadionuclideTotalDose", "Bq"),
     Column("radionuclide_half_life", REAL, "Half-life", "RadionuclideHalfLife", "s"),
     Column(
         "injection_to_scan", REAL, "Injection to start of the series, read before dates are shifted", "", "s"
     ),
+    Column("suv_bw_factor", REAL, "Value after rescale to SUV by body weight, read before de-identification"),
+    Column("suv_lbm_janma_factor", REAL, "The same by lean body mass (Janmahasatian)"),
+    Column("suv_lbm_james128_factor", REAL, "The same by lean body mass (James)"),
+    Column("suv_bsa_factor", REAL, "The same by body surface"),
+    Column("suv_ibw_factor", REAL, "The same by ideal body weight"),
 )
 
 INSTANCES = Table(
@@ -95,7 +105,7 @@ INSTANCES = Table(
         Column("series_instance_uid", TEXT, "Identifier of the series, pseudonymised", "SeriesInstanceUID"),
         Column("study_instance_uid", TEXT, "Identifier of the study, pseudonymised", "StudyInstanceUID"),
         Column("patient_id", TEXT, "Pseudonym of the patient; null where none is known", "PatientID"),
-        Column("format", TEXT, "dicom, png, jpeg or nifti"),
+        Column("format", TEXT, "dicom, png, jpeg, tiff, nifti or nrrd"),
         Column("sha256", TEXT, "SHA-256 of the stored bytes"),
         Column("source_mac", TEXT, "Keyed digest of the incoming bytes"),
         Column("policy_digest", TEXT, "De-identification policy under which it came in"),
