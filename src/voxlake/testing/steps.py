@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ from voxlake.core.volume import Lineage, Unit, Volume
 
 __all__ = ["StepContract", "changed_settings", "sample_volumes"]
 
-_UNITS = ("HU", "SUVbw", "arbitrary", "normalised")
+_UNITS: tuple[str, ...] = get_args(Unit)
 _POOL: tuple[Any, ...] = (1, 2.0, 0.5, 1e3, -1e3, "keep", "minimum", "nonzero", "LPS", "row", "bsa", *_UNITS)
 
 
