@@ -304,13 +304,15 @@ def test_packaged_files_get_no_new_errors(errors_of):
     found, checked = {}, 0
     for name in packaged():
         data = (PACKAGED / name).read_bytes()
+        if name == "image_dfl.dcm":
+            # dciodvfy does not inflate, and reads the compressed bytes as tags.
+            continue
         try:
             new = new_errors(data, errors_of)
         except ItemError:
             continue
         checked += 1
-        # dciodvfy does not inflate, and reads the compressed bytes as tags.
-        told = [each for each in chain.from_iterable(new.values()) if "Tag read failed" not in each]
+        told = list(chain.from_iterable(new.values()))
         if told:
             found[name] = told
     assert found == {}

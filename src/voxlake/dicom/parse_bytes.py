@@ -13,6 +13,7 @@ import zlib
 from types import MappingProxyType
 from typing import NamedTuple
 
+from voxlake.dicom.guard import quiet
 from voxlake.dicom.nodes import (
     LONG_VRS,
     MAX_DEPTH,
@@ -93,7 +94,8 @@ def parse_file(data: bytes, private_vr: PrivateVr | None = None) -> ParsedFile:
     if data[128:_PREAMBLE] != b"DICM":
         raise OddFileError
     try:
-        return _parse_file(data, private_vr)
+        with quiet():
+            return _parse_file(data, private_vr)
     except (struct.error, UnicodeError, zlib.error) as error:
         raise OddFileError from error
 

@@ -100,13 +100,20 @@ class Places:
     def __init__(self, cache: str | Path) -> None:
         self.path = Path(cache).expanduser() / _FILE
 
-    def find(self, uid: str) -> Place | None:
+    def find(self, uid: str, *, log: Path | None = None) -> Place | None:
         """Where the instance of a SOPInstanceUID lies; None if this look-up does not know it.
 
-        Under several policies the one that came in last.
+        Parameters
+        ----------
+        uid : str
+            Under several policies the instance that came in last is found.
+        log : Path, optional
+            As in `fresh`; None is returned if something was committed since `sync`.
         """
         try:
             with closing(self._connect(write=False)) as connection:
+                if log is not None and not _is_fresh(connection, log):
+                    return None
                 found = connection.execute(_FIND, [uid]).fetchone()
         except sqlite3.DatabaseError:
             return None
@@ -122,12 +129,9 @@ class Places:
         """
         try:
             with closing(self._connect(write=False)) as connection:
-                row = connection.execute("select version from synced where name = ?", [_TABLE]).fetchone()
+                return _is_fresh(connection, log)
         except sqlite3.DatabaseError:
             return False
-        if row is None or row[0] is None or row[0] < 0:
-            return False
-        return (log / f"{row[0]:020}.json").exists() and not (log / f"{row[0] + 1:020}.json").exists()
 
     def sync(self, tables: Tables) -> int:
         """Take in the rows that were committed since the last time; gives how many.
@@ -161,6 +165,13 @@ class Places:
         return sqlite3.connect(
             f"{self.path.as_uri()}?mode={mode}", uri=True, timeout=_LOCK_SECONDS, isolation_level=None
         )
+
+
+def _is_fresh(connection: sqlite3.Connection, log: Path) -> bool:
+    row = connection.execute("select version from synced where name = ?", [_TABLE]).fetchone()
+    if row is None or row[0] is None or row[0] < 0:
+        return False
+    return (log / f"{row[0]:020}.json").exists() and not (log / f"{row[0] + 1:020}.json").exists()
 
 
 def _place(

@@ -67,7 +67,7 @@ def read_frame(lake: Lake | str | Path, sop_instance_uid: str, frame: int = 0) -
     """
     root, cache = _where(lake)
     places = Places(cache)
-    place = places.find(sop_instance_uid) if places.fresh(root / "tables/instances/_delta_log") else None
+    place = places.find(sop_instance_uid, log=root / "tables/instances/_delta_log")
     if place is None:
         # DuckDB, Arrow and Delta Lake are loaded only when something came in since the last time.
         from voxlake.store.objects import Objects
@@ -148,13 +148,17 @@ def _plain(data: bytes, row: Mapping[str, Any]) -> NDArray[Any]:
     order = ">" if row["transfer_syntax_uid"] == EXPLICIT_BIG else "<"
     kind = "i" if row["pixel_representation"] == 1 else "u"
     stored = np.frombuffer(data, dtype=f"{order}{kind}{row['bits_allocated'] // 8}")
-    values = stored.reshape(row["rows"], row["columns"]).astype(stored.dtype.newbyteorder("="))
-    unused = row["bits_allocated"] - (row["bits_stored"] or row["bits_allocated"])
-    if unused:
-        # Unused bits may hold anything (PS3.5 section 8.1.1); shifting back repeats the sign of a signed
-        # value.
-        np.left_shift(values, unused, out=values)
-        np.right_shift(values, unused, out=values)
+    image = stored.reshape(row["rows"], row["columns"])
+    bits = row["bits_stored"] or row["bits_allocated"]
+    # Unused bits may hold anything (PS3.5 section 8.1.1).
+    if bits < row["bits_allocated"] and kind == "u":
+        masked: NDArray[Any] = np.bitwise_and(image, (1 << bits) - 1)
+        return masked
+    values = image.astype(stored.dtype.newbyteorder("="))
+    if bits < row["bits_allocated"]:
+        # Shifting back repeats the sign.
+        np.left_shift(values, row["bits_allocated"] - bits, out=values)
+        np.right_shift(values, row["bits_allocated"] - bits, out=values)
     return values
 
 

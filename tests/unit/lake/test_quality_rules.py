@@ -225,6 +225,10 @@ CASES = (
 )  # fmt: skip
 
 
+# The lake of all cases is made once, by one worker.
+pytestmark = pytest.mark.xdist_group("quality_rules")
+
+
 @pytest.fixture(scope="module")
 def checked(tmp_path_factory: pytest.TempPathFactory) -> Lake:
     """One lake with all cases, checked once."""

@@ -19,7 +19,7 @@ from voxlake.processing.resize import Resize
 
 def test_steps_are_sorted_by_name() -> None:
     assert list(STEPS) == sorted(STEPS)
-    assert len(STEPS) == 17
+    assert len(STEPS) == 18
     assert all(step.name == name for name, step in STEPS.items())
     with pytest.raises(TypeError):
         STEPS["mine"] = Resize  # type: ignore[index]
