@@ -101,7 +101,25 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("page", LIVE, ids=name)
+# Half a minute each on two cores; what they show has tests of its own.
+LONG = {
+    "docs/how-to/query-with-sql.md",
+    "docs/how-to/read-the-report.md",
+    "docs/how-to/rotate-and-rekey.md",
+    "docs/how-to/splits-and-leakage.md",
+    "docs/how-to/withdraw-and-erase.md",
+}
+
+
+def test_long_pages_are_there() -> None:
+    assert {name(page) for page in LIVE} >= LONG
+
+
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=pytest.mark.slow if name(page) in LONG else ()) for page in LIVE],
+    ids=name,
+)
 def test_every_block_runs(page: Path, home: Path) -> None:
     known = set(sys.modules)
     session: dict[str, object] = {"__name__": "__docs__"}

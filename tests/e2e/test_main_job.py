@@ -150,6 +150,7 @@ def test_every_verb_to_the_report(ready: Lake, tmp_path: Path) -> None:
     assert "Run of train" in page.read_text()
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on(new_lake: Callable[..., Lake], monkeypatch: pytest.MonkeyPatch) -> None:
     whole, broken = filled(new_lake("whole")), filled(new_lake("broken"))
     train(whole, TASK)

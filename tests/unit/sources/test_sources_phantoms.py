@@ -162,6 +162,7 @@ def test_noise_is_what_the_scanner_says(patient):
     assert np.std((noisy - clean)[clean > -500]) == pytest.approx(scanner.noise, rel=0.1)
 
 
+@pytest.mark.slow
 def test_the_task_is_learnable_but_not_by_brightness():
     blobs: dict[bool, list[float]] = {True: [], False: []}
     means: dict[bool, list[float]] = {True: [], False: []}
