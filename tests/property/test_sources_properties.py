@@ -177,10 +177,10 @@ def test_damaged_images_raise_item_errors_only(picture, edits, keep):
 def test_any_bytes_can_be_sniffed_and_refused(data, front):
     everything = front + data
     kind = sniff(everything)
-    for each in ("png", "jpeg", "nifti"):
+    for each in ("png", "jpeg", "nifti", "tiff", "nrrd"):
         with pytest.raises(ItemError):
             read_image(everything, each)
-    assert kind in {None, "dicom", "png", "jpeg"}
+    assert kind in {None, "dicom", "png", "jpeg", "tiff"}
 
 
 REAL = st.floats(-100, 100, width=32)
