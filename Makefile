@@ -23,7 +23,7 @@ test: lint types imports docs
 	$(BIN)/pytest -q -n 2 --dist loadgroup -m 'not slow'
 
 test-all: lint types imports docs
-	$(BIN)/pytest -q -n 2 --dist loadgroup
+	$(BIN)/pytest -q -n 2 --dist loadgroup --hypothesis-profile=explore
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
