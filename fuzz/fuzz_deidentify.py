@@ -10,13 +10,15 @@ with atheris.instrument_imports(include=["voxlake"]):
     from voxlake.core.reasons import REASONS
     from voxlake.dicom.parse_bytes import OddFileError, parse_file
     from voxlake.dicom.read import is_dicomdir, read_dataset
-    from voxlake.privacy.deidentify import deidentify
+    from voxlake.privacy.deidentify import Deidentified, Deidentifier, deidentify
     from voxlake.privacy.policy import load_policy
     from voxlake.privacy.pseudonyms import Pseudonymiser
     from voxlake.store.keys import LakeKey
 
 _POLICIES = (load_policy("research"), load_policy("basic"))
 _NAMES = Pseudonymiser(LakeKey(bytes(range(32))))
+# They remember what they were given before; what they answer must not tell.
+_REMEMBERING = tuple(Deidentifier(policy, _NAMES) for policy in _POLICIES)
 
 
 def _refused(data: bytes) -> str | None:
@@ -36,8 +38,43 @@ def _is_plain(data: bytes) -> bool:
     return True
 
 
+def _told(clean: Deidentified) -> tuple[object, ...]:
+    return (
+        clean.data,
+        clean.patient_id,
+        clean.report,
+        dict(clean.changes),
+        dict(clean.remains()),
+        clean.names(),
+    )
+
+
+def _check_memory(data: bytes, one: bytes, other: bytes) -> None:
+    """A file, two like it that make a series of it, and the file again: as without memory."""
+    for policy, remembering in zip(_POLICIES, _REMEMBERING, strict=True):
+        for file in (one, other, data):
+            try:
+                fresh: object = _told(deidentify(file, policy, _NAMES))
+            except ItemError as error:
+                fresh = error.reason, error.message
+            try:
+                found: object = _told(remembering(file))
+            except ItemError as error:
+                found = error.reason, error.message
+            expect(found == fresh, "memory changes the answer")
+
+
+def _like(data: bytes, change: int) -> bytes:
+    """The same file with another byte in its last tenth, where pixels lie."""
+    changed = bytearray(data)
+    if changed:
+        changed[-1 - len(changed) // 10] ^= change
+    return bytes(changed)
+
+
 def target(data: bytes) -> None:
     """The same bytes twice, that read back, with an empty preamble; or a known reason."""
+    _check_memory(data, _like(data, 1), _like(data, 2))
     policy = _POLICIES[len(data) % 2]
     try:
         clean = deidentify(data, policy, _NAMES).data

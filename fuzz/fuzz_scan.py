@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from typing import Any
 
 import atheris
@@ -12,7 +13,7 @@ with atheris.instrument_imports(include=["voxlake"]):
     from voxlake.core.errors import ItemError
     from voxlake.core.reasons import REASONS
     from voxlake.dicom.geometry import judge
-    from voxlake.dicom.header import plain_row, scan_file
+    from voxlake.dicom.header import Scanner, plain_row, scan_file
     from voxlake.dicom.parse_bytes import OddFileError
     from voxlake.dicom.read import read_dataset
     from voxlake.dicom.scan import scan
@@ -21,6 +22,7 @@ with atheris.instrument_imports(include=["voxlake"]):
 def target(data: bytes) -> None:
     """A row that can be stored, or a known reason; the fast path says the same where it says anything."""
     fast = _fast(data)
+    _remember(data)
     try:
         row = scan(read_dataset(data), data)
     except ItemError as error:
@@ -49,6 +51,30 @@ def _fast(data: bytes) -> dict[str, Any] | None:
         return plain_row(data)
     except OddFileError:
         return None
+
+
+def _remember(data: bytes) -> None:
+    """What a scanner gives depends on no file that it saw before."""
+    scanner = Scanner()
+    for other in (data, *(_altered(data, number) for number in range(4)), data):
+        try:
+            alone = _text(plain_row(other))
+        except OddFileError:
+            alone = ""
+        try:
+            remembered = _text(scanner.plain_row(other))
+        except OddFileError:
+            remembered = ""
+        expect(alone == remembered, "a scanner gives another row than the file alone")
+
+
+def _altered(data: bytes, number: int) -> bytes:
+    if not data:
+        return data
+    chance = zlib.crc32(data, number)
+    # Most of a header is text: the bits that are flipped leave letters and digits what they are.
+    place = chance % len(data)
+    return data[:place] + bytes([data[place] ^ (1 << (chance >> 24) % 5)]) + data[place + 1 :]
 
 
 def _text(row: dict[str, Any]) -> str:

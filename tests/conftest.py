@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from hypothesis import settings
 from voxlake.lake.lake import Lake, open_lake
 from voxlake.sources.phantoms import Phantoms
 from voxlake.store.keys import LakeKey
+from voxlake.testing.s3 import S3Server, s3_server
 
 WAIVED = """
 name = "waived"
@@ -27,8 +28,8 @@ reason = "noise, made by the test"
 """
 _BESIDE = Path(__file__).parents[2] / "shared" / "data"
 
-# A commit that passed must not fail on another day: the same examples each time. `make test-all` looks for new
-# ones, by ``--hypothesis-profile=explore``.
+# A commit that passed must not fail on another day: the same examples each time. `make test-all` looks for
+# new ones, by ``--hypothesis-profile=explore``.
 settings.register_profile("same", derandomize=True, print_blob=True)
 settings.register_profile("explore", derandomize=False, print_blob=True)
 settings.load_profile("same")
@@ -71,3 +72,21 @@ def waived() -> str:
 def phantoms() -> Phantoms:
     """Four small patients, half of them with a nodule."""
     return Phantoms(patients=4, slices=8, rows=16, columns=16, second_study=0.0)
+
+
+@pytest.fixture(scope="session")
+def s3_process() -> Iterator[S3Server]:
+    """A server that speaks S3, with a bucket ``voxlake``."""
+    pytest.importorskip("moto.server")
+    with s3_server() as server:
+        server.bucket("voxlake")
+        yield server
+
+
+@pytest.fixture
+def s3(s3_process: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> S3Server:
+    """The same, with credentials in the environment and caches in a folder of the test."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id-of-the-test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-of-the-test")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    return s3_process

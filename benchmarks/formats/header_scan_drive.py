@@ -6,6 +6,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ Read = Callable[[str], Any]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("tool", choices=("voxlake", "pydicom", "pydicom_specific"))
+    parser.add_argument("tool", choices=("voxlake", "voxlake_without_memory", "pydicom", "pydicom_specific"))
     parser.add_argument("task", choices=("values", "tags"))
     parser.add_argument("folder", type=Path)
     parser.add_argument("columns", type=Path, help="JSON: [column, keyword, kind] of every value")
@@ -34,8 +35,8 @@ def main() -> None:
 
 
 def _tool(tool: str, task: str, columns: list[list[str]]) -> tuple[Read, Callable[[Any], Any]]:
-    if tool == "voxlake":
-        return _voxlake(task, [column for column, _, _ in columns])
+    if tool.startswith("voxlake"):
+        return _voxlake(task, [column for column, _, _ in columns], remembers=tool == "voxlake")
     from pydicom import dcmread
 
     keywords = [keyword for _, keyword, _ in columns]
@@ -54,15 +55,17 @@ def _tool(tool: str, task: str, columns: list[list[str]]) -> tuple[Read, Callabl
     return values, lambda found: [_plain(value, kind) for value, kind in zip(found, kinds, strict=True)]
 
 
-def _voxlake(task: str, names: list[str]) -> tuple[Read, Callable[[Any], Any]]:
-    from voxlake.dicom.header import scan_file
+def _voxlake(task: str, names: list[str], *, remembers: bool) -> tuple[Read, Callable[[Any], Any]]:
+    from voxlake.dicom.header import Scanner, scan_file
+
+    scan = partial(Scanner().scan_file if remembers else scan_file, tags=task == "tags")
 
     def values(path: str) -> list[Any]:
-        row = scan_file(path, tags=False)
+        row = scan(path)
         return [row[name] for name in names]
 
     def tags(path: str) -> str:
-        text: str = scan_file(path)["tags"]
+        text: str = scan(path)["tags"]
         return text
 
     def without_pixels(text: str) -> Any:

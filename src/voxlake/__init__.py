@@ -22,11 +22,14 @@ if TYPE_CHECKING:
     from voxlake.evaluation.evaluate import evaluate
     from voxlake.evaluation.report import report
     from voxlake.exchange.deidentify import deidentify
+    from voxlake.lake.changes import changes
     from voxlake.lake.check import check
     from voxlake.lake.cohort_diff import cohort_diff
     from voxlake.lake.cohort_split import cohort_split
     from voxlake.lake.cohorts import Cohort, cohort_list, cohort_show, get_cohort, select
+    from voxlake.lake.compact import compact
     from voxlake.lake.erase import erase
+    from voxlake.lake.find import find
     from voxlake.lake.ingest import ingest
     from voxlake.lake.keys import keys_show
     from voxlake.lake.label import label
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
     from voxlake.lake.rekey import keys_rekey
     from voxlake.lake.rotate import keys_rotate
     from voxlake.lake.sql import sql
+    from voxlake.lake.verify import verify
     from voxlake.lake.withdrawals import withdraw
     from voxlake.learning.predict import predict
     from voxlake.learning.task import Task, load_task
@@ -92,6 +96,7 @@ __all__ = [
     "Task",
     "Volume",
     "VoxlakeError",
+    "changes",
     "check",
     "cohort_diff",
     "cohort_export",
@@ -100,10 +105,12 @@ __all__ = [
     "cohort_show",
     "cohort_split",
     "cohort_verify",
+    "compact",
     "deidentify",
     "demo",
     "erase",
     "evaluate",
+    "find",
     "get_cohort",
     "ingest",
     "iter_masks",
@@ -132,6 +139,7 @@ __all__ = [
     "sql",
     "trace",
     "train",
+    "verify",
     "withdraw",
 ]
 

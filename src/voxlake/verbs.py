@@ -60,6 +60,13 @@ VERBS: tuple[Verb, ...] = (
         'voxlake sql "select modality, count(*) from series group by 1"',
     ),
     Verb(
+        "find",
+        "voxlake.lake.find",
+        "find",
+        "Say what a SOP, series or study UID names: one row for each instance, with the place of its bytes.",
+        "voxlake find 2.25.101",
+    ),
+    Verb(
         "check",
         "voxlake.lake.check",
         "check",
@@ -219,6 +226,27 @@ VERBS: tuple[Verb, ...] = (
         "keys_rekey",
         "Make a new lake with other pseudonyms, UIDs and dates, without the original images.",
         "voxlake keys rekey ./new-lake --lake ./lake",
+    ),
+    Verb(
+        "verify",
+        "voxlake.lake.verify",
+        "verify",
+        "Read everything again and compare it with what the tables say; repair it from a copy.",
+        "voxlake verify --repair-from /backup/lake",
+    ),
+    Verb(
+        "compact",
+        "voxlake.lake.compact",
+        "compact",
+        "Put small files and small packs together, drop duplicate rows, remove what no row names.",
+        "voxlake compact --grace '2 days'",
+    ),
+    Verb(
+        "changes",
+        "voxlake.lake.changes",
+        "changes",
+        "List what came into the lake since the last time, in order, and where to go on.",
+        "voxlake changes --since '2026-01-31 12:00' --format csv",
     ),
     Verb(
         "deidentify",

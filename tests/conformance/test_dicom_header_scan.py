@@ -543,3 +543,17 @@ def test_elements_are_bounded_as_everywhere():
     )
     with pytest.raises(OddFileError):
         plain_row(data)
+
+
+@pytest.mark.parametrize("tag", [0x00000000, 0x00000100, 0x00020010])
+def test_commands_and_meta_information_in_an_item_are_left_out_as_everywhere(tag):
+    encoding = (False, True)
+    inner = element(tag, "UL", b"\1\0\0\0", encoding) + element(0x00080104, "LO", b"meaning ", encoding)
+    item = struct.pack("<HHI", 0xFFFE, 0xE000, len(inner)) + inner
+    body = element(0x00080016, "UI", b"1.2.3\0", encoding) + element(0x00080018, "UI", b"1.2.4\0", encoding)
+    body += element(0x0020000D, "UI", b"1.2.5\0", encoding) + element(0x0020000E, "UI", b"1.2.6\0", encoding)
+    data = wrapped(ExplicitVRLittleEndian, body + element(0x00540016, "SQ", item, encoding))
+    assert not check(data)
+    assert json.loads(scan_bytes(data)["tags"])["00540016"]["Value"] == [
+        {"00080104": {"Value": ["meaning"], "vr": "LO"}}
+    ]

@@ -23,14 +23,11 @@ pytestmark = [pytest.mark.realdata, pytest.mark.xdist_group("chest_xray"), pytes
 
 @pytest.fixture
 def xrays(lake: Lake, realdata: Path) -> Lake:
-    """All images, let in under the waiver of the example, and prepared."""
+    """All images, let in under the waiver of the example."""
     source, mapping = realdata / "chest_xray_pneumonia", EXAMPLE / "mapping.toml"
     run = ingest(lake, source, mapping=mapping, policy=EXAMPLE / "policy.toml")
     assert run.counts == {"seen": 2502, "stored": 2494, "already": 7, "ignored": 1}
     assert run.result["waived"] == {"jpeg": 2494}
-    cohort = select(lake, "chest", "modality = 'DX'")
-    assert (cohort.series, cohort.patients) == (2494, 1564)
-    assert prepare(cohort, plan="xray-64").counts == {"seen": 2494, "stored": 2494}
     return lake
 
 
@@ -48,12 +45,16 @@ def shorter(task: Task, **training: int) -> Task:
 
 
 def test_real_labels_are_learned_and_shuffled_ones_are_not(xrays: Lake, tmp_path: Path) -> None:
-    task = shorter(load_task(EXAMPLE / "task.toml"), epochs=4)
+    # About every third image, the same ones each time as the key is: all of them take minutes.
+    cohort = select(xrays, "chest", "modality = 'DX' and hash(series_instance_uid) % 3 = 0")
+    assert 700 < cohort.series < 950
+    assert prepare(cohort, plan="xray-64").counts == {"seen": cohort.series, "stored": cohort.series}
+    task = shorter(load_task(EXAMPLE / "task.toml"), epochs=5)
     run = train(xrays, task)
-    assert run.counts == {"seen": 2494, "stored": 2494}
+    assert run.counts == {"seen": cohort.series, "stored": cohort.series}
     scores = evaluate(xrays, "pneumonia").result["scores"]
-    assert scores["roc_auc"]["low"] > 0.95
-    assert scores["accuracy"]["value"] > 0.85
+    assert scores["roc_auc"]["low"] > 0.9
+    assert scores["accuracy"]["value"] > 0.8
     assert report(xrays, "pneumonia", output=tmp_path / "report.html").counts["stored"] == 1
 
     rows = xrays.sql(
@@ -73,6 +74,9 @@ def test_real_labels_are_learned_and_shuffled_ones_are_not(xrays: Lake, tmp_path
 
 @pytest.mark.slow
 def test_five_folds_by_patient(xrays: Lake) -> None:
+    cohort = select(xrays, "chest", "modality = 'DX'")
+    assert (cohort.series, cohort.patients) == (2494, 1564)
+    assert prepare(cohort, plan="xray-64").counts == {"seen": 2494, "stored": 2494}
     run = train(xrays, load_task(EXAMPLE / "task.toml"))
     assert run.result["folds"] == 5
     result = evaluate(xrays, "pneumonia").result

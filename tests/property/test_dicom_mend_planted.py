@@ -57,8 +57,8 @@ class Ramp:
         places = np.moveaxis(np.indices(mended.values.shape), 0, -1)
         expected = self.at(mended.grid.index_to_world(places))
         filled = mended.values == FILL
-        # A slice may stay as it is if it is off its place by no more than in a regular series: around a gap, or
-        # in a series that needed no mend. Within its plane a thousandth of a pixel counts as none.
+        # A slice may stay as it is if it is off its place by no more than in a regular series: around a gap,
+        # or in a series that needed no mend. Within its plane a thousandth of a pixel counts as none.
         kept = not mended.steps or any("missing" in step for step in mended.steps)
         share = 0.051 * mended.grid.spacing[0] if kept else 0.0015 * max(self.pixel)
         off = share * np.linalg.norm(self.slope)

@@ -24,8 +24,11 @@ __all__ = ["command_of"]
 # Parameters that only make sense in Python; and those that hold bytes, which people write as 4GiB.
 _PYTHON_ONLY = {"parameters", "questions", "each_run"}
 _BYTES = {"memory": "Memory of one worker", "limit": "Largest file that is taken in"}
+_LIMITED = {"ingest", "deidentify"}
 _ALIASES = {"mapping": "--map"}
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
+_UNITS = {"": 1} | {
+    letter + i: base**power for power, letter in enumerate("kmgt", 1) for i, base in (("", 1000), ("i", 1024))
+}
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,13 @@ def _shared(*, with_lake: bool, prints: bool) -> list[inspect.Parameter]:
     options: list[tuple[str, Any, Any]] = []
     if with_lake:
         options += [
-            ("lake", str, Parameter(env_var="VOXLAKE_LAKE", help="The lake: a folder.", group="Lake")),
+            (
+                "lake",
+                str,
+                Parameter(
+                    env_var="VOXLAKE_LAKE", help="The lake: a folder, or s3://, gs://, az://.", group="Lake"
+                ),
+            ),
             (
                 "key",
                 Path | None,
@@ -134,14 +143,15 @@ def _shared(*, with_lake: bool, prints: bool) -> list[inspect.Parameter]:
 
 
 def _prints(returned: Any) -> bool:
-    return getattr(returned, "__name__", "") in {"Result", "list", "dict", "str", "Checked"}
+    return getattr(returned, "__name__", "") in {"Result", "list", "dict", "str", "Checked", "Feed"}
 
 
 def _annotation(verb: str, name: str, hint: Any) -> Any:
     if hint is Cohort:
         return Annotated[str, Parameter(help="Name of a cohort, or name@version.")]
-    if name in _BYTES and hint is int and verb in {"check", "ingest", "prepare", "keys_rekey", "deidentify"}:
-        about = f"{_BYTES[name]}, for example 4GiB."
+    # Of other verbs the limit is a number of rows.
+    if name in _BYTES and hint is int and (name != "limit" or verb in _LIMITED):
+        about = f"{_BYTES[name]}, for example 4GB."
         return Annotated[int, Parameter(converter=_bytes, help=about, show_default=_size)]
     plain = _plain(hint)
     return Annotated[plain, Parameter(alias=_ALIASES[name])] if name in _ALIASES else plain
@@ -165,7 +175,7 @@ def _plain(hint: Any) -> Any:
 
 def _bytes(_: Any, tokens: tuple[Token, ...]) -> int:
     text = tokens[0].value
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmg]?i?)b?\s*", text, re.IGNORECASE)
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?\s*", text, re.IGNORECASE)
     if match is None or match[2].lower() not in _UNITS:
         raise UsageError(f"'{text}' is no size; write for example 4GiB or 500MB")
     return int(float(match[1]) * _UNITS[match[2].lower()])

@@ -19,6 +19,7 @@ from voxlake.core.reasons import REASONS
 from voxlake.core.run import Run
 from voxlake.lake.checked import Checked
 from voxlake.lake.cohorts import Cohort
+from voxlake.lake.feed import Feed
 from voxlake.store.query import Result
 from voxlake.verbs import Verb
 
@@ -36,10 +37,13 @@ def show(verb: Verb, value: Any, options: Shared) -> int:
         value = value.run
     if isinstance(value, Run):
         _run(value, options)
-        return 1 if options.strict and value.failures else 0
+        # A lake that is damaged is no matter of strictness.
+        return 1 if (options.strict or value.verb == "verify") and value.failures else 0
     if isinstance(value, Checked):
         _data(value, value.values, options)
         return 0 if value.holds else 1
+    if isinstance(value, Feed):
+        return _feed(value, options)
     if isinstance(value, str):
         print(json.dumps({verb.command: value}) if options.json else value)
         return 0
@@ -48,6 +52,17 @@ def show(verb: Verb, value: Any, options: Shared) -> int:
     if options.json:
         count = len(rows)
         print(json.dumps({"verb": verb.command, "rows": count}), file=sys.stderr)
+    return 0
+
+
+def _feed(feed: Feed, options: Shared) -> int:
+    if options.json:
+        content = {"cursor": feed.cursor, "complete": feed.complete, "changes": feed.dicts()}
+        print(json.dumps(content, default=_plain))
+        return 0
+    _data(feed, feed.dicts(), options)
+    more = "" if feed.complete else " (there is more)"
+    print(f"go on with{more}: --since {feed.cursor}", file=sys.stderr)
     return 0
 
 

@@ -59,6 +59,12 @@ REASONS = MappingProxyType(
         "cohort_changed": "The series no longer has the content that the cohort froze.",
         "seen_in_training": "The model was trained or chosen on this patient or image; it is not scored.",
         "other_class": "The label is none of the classes of the task.",
+        "object_missing": "An object that the tables name is not there.",
+        "object_truncated": "An object ends before what the tables name in it.",
+        "object_damaged": "An object does not hold what was stored.",
+        "object_changed": "A file registered in place has other content than it had.",
+        "overtaken": "Another process took files out of the same table at the same time.",
+        "orphan": "No row names this object: a run that is going on or was killed left it.",
         "no_volume": "Nothing was prepared under this plan.",
     }
 )

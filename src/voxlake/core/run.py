@@ -8,7 +8,7 @@ from typing import Any
 
 from voxlake.core.errors import BalanceError
 
-__all__ = ["OUTCOMES", "Run", "check_balance"]
+__all__ = ["OUTCOMES", "Run", "balance_words", "check_balance"]
 
 # What may become of an item. Every run adds them up: nothing is ever silently missing.
 OUTCOMES = ("stored", "already", "quarantined", "rejected", "ignored", "failed")
@@ -64,8 +64,7 @@ class Run:
 
     def balance(self) -> str:
         """One line that a person can check: ``68 seen = 61 stored + 7 quarantined``."""
-        parts = [f"{self.counts[name]:,} {_WORDS[name]}" for name in OUTCOMES if self.counts.get(name)]
-        return f"{self.counts.get('seen', 0):,} seen = {' + '.join(parts) or '0 stored'}"
+        return f"{self.counts.get('seen', 0):,} seen = {balance_words(self.counts) or '0 stored'}"
 
 
 _WORDS = {
@@ -76,6 +75,11 @@ _WORDS = {
     "ignored": "ignored",
     "failed": "failed",
 }
+
+
+def balance_words(counts: Mapping[str, int]) -> str:
+    """What became of the items: ``61 stored + 7 quarantined``; empty when nothing is done yet."""
+    return " + ".join(f"{counts[name]:,} {_WORDS[name]}" for name in OUTCOMES if counts.get(name))
 
 
 def check_balance(counts: Mapping[str, int]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from math import isfinite
@@ -11,12 +12,10 @@ from typing import Any, NamedTuple, TypeAlias
 
 import pyarrow as pa
 from pydicom.datadict import tag_for_keyword
-from pydicom.dataelem import RawDataElement
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.tag import BaseTag
+from pydicom.dataset import Dataset
 
+from voxlake.dicom.fast_plain import Plain, pydicom_view
 from voxlake.dicom.fast_values import NUMBERS, PLAIN_TEXTS, TEXTS, Charset, decode
-from voxlake.dicom.fast_walk import PIXELS, Level, PixelPlace
 from voxlake.dicom.guard import quiet
 from voxlake.dicom.nodes import is_uid
 from voxlake.dicom.parse_bytes import OddFileError
@@ -25,7 +24,16 @@ from voxlake.dicom.references import MASK_CLASSES
 from voxlake.dicom.scan import header_columns
 from voxlake.store.schema import HEADER_COLUMNS
 
-__all__ = ["Plain", "columns_of", "pydicom_view"]
+__all__ = [
+    "Reader",
+    "blank",
+    "columns_of",
+    "csa_of",
+    "csa_tells",
+    "has_physics",
+    "is_single",
+    "readers_of",
+]
 
 _PADDING = " \0\t\r\n"
 _LARGEST = 2**63 - 1
@@ -36,34 +44,6 @@ _KEPT, _LONGEST_KEPT = 256, 64
 _SHORT_TEXTS = frozenset({"LO", "SH"})
 # An integer with less is exact as a float too.
 _DIGITS = 15
-
-
-class Plain(NamedTuple):
-    """A plain file, walked.
-
-    Parameters
-    ----------
-    level : Level
-        The data set.
-    data : bytes
-        What the places in it refer to.
-    pixels : PixelPlace or None
-        Where the pixel data lie.
-    charset : tuple of str
-        Codecs of its texts.
-    implicit, little : bool
-        Encoding.
-    syntax : str
-        Transfer Syntax UID.
-    """
-
-    level: Level
-    data: bytes
-    pixels: PixelPlace | None
-    charset: Charset
-    implicit: bool
-    little: bool
-    syntax: str
 
 
 def _text(vr: str, value: bytes, charset: Charset) -> str | None:
@@ -200,6 +180,7 @@ _NUMBER_COLUMNS = tuple(
     for name, keyword, convert in _NUMBER_CONVERTERS
 )
 _FRAMES = _tag("NumberOfFrames")
+_CLASS = _tag("SOPClassUID")
 _ABSENT = ("", 0, 0)
 _GROUPS = (_tag("SharedFunctionalGroupsSequence"), _tag("PerFrameFunctionalGroupsSequence"))
 
@@ -240,7 +221,7 @@ def columns_of(plain: Plain) -> dict[str, Any]:
         A value is not of the kind that its column expects.
     """
     level, data, charset, little = plain.level, plain.data, plain.charset, plain.little
-    row: dict[str, Any] = dict(_blank())
+    row: dict[str, Any] = dict(blank())
     for name, tag in _UID_COLUMNS:
         vr, start, end = level.get(tag, _ABSENT)
         row[name] = _uid(vr, data[start:end], charset)
@@ -255,45 +236,64 @@ def columns_of(plain: Plain) -> dict[str, Any]:
             found = (known if end - start <= _LONGEST_KEPT else number)(vr, data[start:end], little)
             row[name] = list(found) if type(found) is tuple else found
     row["transfer_syntax_uid"] = plain.syntax
-    frames = row["number_of_frames"] if _FRAMES in level else 1
-    if frames != 1 or any(tag in level for tag in _GROUPS) or row["sop_class_uid"] in MASK_CLASSES:
+    if not is_single(plain):
         with quiet():
             return header_columns(pydicom_view(plain))
     row["number_of_frames"] = 1 if plain.pixels is not None else None
-    if _has_physics(plain):
+    if has_physics(plain):
         row |= read_physics(pydicom_view(plain))
     return row
 
 
-def pydicom_view(plain: Plain, *, pixels: bool = False) -> Dataset:
-    """A data set of pydicom over the same bytes, for what is read with pydicom's help.
+class Reader(NamedTuple):
+    """How one column is read.
 
     Parameters
     ----------
-    plain : Plain
-        The file.
-    pixels : bool
-        Whether pixel data have their value in the view; otherwise they are there, and empty.
+    name : str
+        The column.
+    convert : callable
+        Gets VR, value, and character set or whether the encoding is little endian.
+    textual : bool
+        Whether it gets the character set.
+    mandatory : bool
+        Whether an empty value is odd.
     """
-    data = plain.data
-    raw: dict[BaseTag, Any] = {}
-    for tag, (vr, start, end) in plain.level.items():
-        undefined = plain.pixels is not None and plain.pixels.undefined and tag == plain.pixels.tag
-        value = b"" if tag in PIXELS and not pixels else data[start:end]
-        length = 0xFFFFFFFF if undefined else len(value)
-        key = BaseTag(tag)
-        raw[key] = RawDataElement(key, vr, length, value, start, plain.implicit, plain.little)
-    dataset = Dataset(raw)
-    dataset.set_original_encoding(plain.implicit, plain.little, list(plain.charset))
-    syntax = BaseTag(0x00020010)
-    uid = plain.syntax.encode("ascii")
-    meta = Dataset({syntax: RawDataElement(syntax, "UI", len(uid), uid, 0, False, True)})
-    dataset.file_meta = FileMetaDataset(meta)
-    return dataset
+
+    name: str
+    convert: Callable[[str, bytes, Any], Any]
+    textual: bool
+    mandatory: bool
 
 
 @lru_cache(maxsize=1)
-def _blank() -> Mapping[str, Any]:
+def readers_of() -> Mapping[int, tuple[Reader, ...]]:
+    """The readers by the tag of the element that they read."""
+    readers: defaultdict[int, list[Reader]] = defaultdict(list)
+    for name, tag in _UID_COLUMNS:
+        readers[tag].append(Reader(name, _uid, True, True))
+    for name, keyword, convert in _TEXT_CONVERTERS:
+        readers[_tag(keyword)].append(Reader(name, convert, True, False))
+    for name, keyword, number in _NUMBER_CONVERTERS:
+        readers[_tag(keyword)].append(Reader(name, number, False, False))
+    return MappingProxyType({tag: tuple(found) for tag, found in readers.items()})
+
+
+def is_single(plain: Plain) -> bool:
+    """Whether every column comes from one element of the data set: one frame, no groups, no mask."""
+    level, data = plain.level, plain.data
+    if _FRAMES in level:
+        vr, start, end = level[_FRAMES]
+        if start == end or _whole(vr, data[start:end], plain.little) != 1:
+            return False
+    vr, start, end = level.get(_CLASS, _ABSENT)
+    if _uid(vr, data[start:end], plain.charset) in MASK_CLASSES:
+        return False
+    return not any(tag in level for tag in _GROUPS)
+
+
+@lru_cache(maxsize=1)
+def blank() -> Mapping[str, Any]:
     """The columns of an object in which nothing is."""
     with quiet():
         return MappingProxyType(header_columns(Dataset()))
@@ -313,7 +313,8 @@ def _physics_tags() -> frozenset[int]:
     return frozenset(_tag(keyword) for keyword in asked - _COMMON)
 
 
-def _has_physics(plain: Plain) -> bool:
+def has_physics(plain: Plain) -> bool:
+    """Whether `read_physics` may find something."""
     if not _physics_tags().isdisjoint(plain.level):
         return True
     return any(_tells(plain, creator) for creator in _CREATOR_TAGS.intersection(plain.level))
@@ -329,4 +330,15 @@ def _tells(plain: Plain, creator: int) -> bool:
     found = [plain.level[tag] for tag in elements if tag in plain.level]
     if creator >> 16 != _CSA:
         return bool(found)
-    return any(plain.data.find(name, start, end) >= 0 for _, start, end in found for name in _CSA_NAMES)
+    return any(csa_tells(plain.data, start, end) for _, start, end in found)
+
+
+def csa_of(plain: Plain) -> list[int]:
+    """Elements in which a CSA header may stand, whatever stands there now."""
+    found = [_CREATORS[tag] for tag in plain.level if tag >> 16 == _CSA and tag in _CREATORS]
+    return [tag for _, elements in found for tag in elements if tag in plain.level]
+
+
+def csa_tells(data: bytes, start: int, end: int) -> bool:
+    """Whether the value between two places may be a CSA header with what `read_physics` knows."""
+    return any(data.find(name, start, end) >= 0 for name in _CSA_NAMES)

@@ -14,11 +14,13 @@ from voxlake.dicom.fast_walk import Level, Walk
 from voxlake.dicom.parse_bytes import OddFileError
 from voxlake.dicom.tags import BULK_LIMIT, VALUE_LIMIT
 
-__all__ = ["JsonWriter", "level_charset"]
+__all__ = ["LUT_TAGS", "JsonWriter", "level_charset", "value_text"]
 
 _CHARSET, _PIXEL_REPRESENTATION = 0x00080005, 0x00280103
 _LUT_DESCRIPTOR, _LUT_DATA, _PIXELS = 0x00283002, 0x00283006, 0x7FE00010
 _LUT_DESCRIPTORS = frozenset({0x00281101, 0x00281102, 0x00281103, _LUT_DESCRIPTOR})
+LUT_TAGS = _LUT_DESCRIPTORS | {_LUT_DATA}
+"""Elements whose VR and sign depend on each other."""
 _BINARY = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
 _SIMPLE = frozenset({*TEXTS, *NUMBERS})
 # Longest value (bytes) whose JSON is kept.
@@ -72,9 +74,13 @@ class JsonWriter:
         sign : int, optional
             PixelRepresentation of the level around it.
         """
+        return "{" + ",".join(self.elements(level, outer, sign)) + "}"
+
+    def elements(self, level: Level, outer: Charset = DEFAULT_CHARSET, sign: int | None = None) -> list[str]:
+        """Write each element of a level by itself, as ``"tag":{...}``; parameters as `write`."""
         data, charset = self._data, level_charset(level, self._data, outer)
         if self._implicit:
-            sign = self._sign(level, sign)
+            sign = self.sign(level, sign)
         parts = []
         little = self._little
         for tag, (vr, start, end) in level.items():
@@ -84,20 +90,25 @@ class JsonWriter:
                 simple = _simple if end - start <= _LONGEST_KEPT else _simple.__wrapped__
                 text = simple(vr, data[start:end], charset, little)
             elif vr == "SQ":
-                items, undefined = self._sequences[start]
-                # pydicom passes the sign on only where it opens a sequence late.
-                inner = None if undefined else sign
-                text = self._sequence([self.write(item, charset, inner) for item in items])
+                text = self.sequence(start, charset, sign)
             else:
                 text = self._other(level, tag, (vr, start, end), charset, sign)
             parts.append(f'"{tag:08X}":{text}')
-        return "{" + ",".join(parts) + "}"
+        return parts
+
+    def sequence(self, start: int, charset: Charset, sign: int | None) -> str:
+        """Write the sequence whose value begins at `start`, without its tag."""
+        items, undefined = self._sequences[start]
+        # pydicom passes the sign on only where it opens a sequence late.
+        inner = None if undefined else sign
+        return self._sequence([self.write(item, charset, inner) for item in items])
 
     @staticmethod
     def _sequence(items: list[str]) -> str:
         return f'{{"Value":[{",".join(items)}],"vr":"SQ"}}' if items else '{"vr":"SQ"}'
 
-    def _sign(self, level: Level, outer: int | None) -> int | None:
+    def sign(self, level: Level, outer: int | None = None) -> int | None:
+        """PixelRepresentation of a level: its own, else that of the level around it."""
         found = level.get(_PIXEL_REPRESENTATION)
         if found is None:
             return outer
@@ -110,37 +121,18 @@ class JsonWriter:
         self, level: Level, tag: int, place: tuple[str, int, int], charset: Charset, sign: int | None
     ) -> str:
         vr, start, end = place
-        if " or " in vr:
-            vr = self._resolved(level, tag, vr, sign)
-        if vr in _BINARY:
-            if end - start > BULK_LIMIT:
-                return f'{{"omitted":{end - start},"vr":"{vr}"}}'
-            if end == start:
-                return f'{{"vr":"{vr}"}}'
-            return f'{{"InlineBinary":"{b64encode(self._data[start:end]).decode("ascii")}","vr":"{vr}"}}'
-        value = self._data[start:end]
-        if vr == "PN":
-            return _names(names(value, charset))
-        if vr == "AT":
-            return self._tags(value)
-        if vr == "SS" and tag in _LUT_DESCRIPTORS and (value[1:2] if self._little else value[:1]) > b"\x7f":
-            # pydicom puts the sign of the first value right, if the file states the VR.
-            raise OddFileError
-        return _simple(vr, value, charset, self._little)
+        vr = self.resolved(level, tag, vr, sign)
+        if vr == "SS" and tag in _LUT_DESCRIPTORS:
+            first = self._data[start:end][:2]
+            if (first[1:] if self._little else first[:1]) > b"\x7f":
+                # pydicom puts the sign of the first value right, if the file states the VR.
+                raise OddFileError
+        return value_text(vr, self._data, (start, end), charset, self._little)
 
-    def _tags(self, value: bytes) -> str:
-        if len(value) % 4:
-            raise OddFileError
-        if len(value) > 4 * VALUE_LIMIT:
-            return f'{{"omitted":{len(value) // 4},"vr":"AT"}}'
-        parts = unpack(f"{'<' if self._little else '>'}{len(value) // 2}H", value)
-        text = ",".join(
-            [f'"{group:04X}{element:04X}"' for group, element in zip(parts[::2], parts[1::2], strict=True)]
-        )
-        return f'{{"Value":[{text}],"vr":"AT"}}' if text else '{"vr":"AT"}'
-
-    def _resolved(self, level: Level, tag: int, vr: str, sign: int | None) -> str:
-        """VR of an element for which the dictionary leaves a choice (PS3.5 annex A.1)."""
+    def resolved(self, level: Level, tag: int, vr: str, sign: int | None) -> str:
+        """VR of an element, also where the dictionary leaves a choice (PS3.5 annex A.1)."""
+        if " or " not in vr:
+            return vr
         if not self._implicit:
             raise OddFileError
         if vr == "US or SS" and tag in _EITHER:
@@ -156,6 +148,36 @@ class JsonWriter:
             if len(value) == 6 and self._little and value[:2] != b"\1\0":
                 return "OW"
         raise OddFileError
+
+
+def value_text(vr: str, data: bytes, place: tuple[int, int], charset: Charset, little: bool) -> str:
+    """JSON of the value at ``data[place[0]:place[1]]`` of any VR but SQ."""
+    start, end = place
+    if start == end:
+        return f'{{"vr":"{vr}"}}'
+    if vr in _SIMPLE:
+        return _simple.__wrapped__(vr, data[start:end], charset, little)
+    if vr in _BINARY:
+        if end - start > BULK_LIMIT:
+            return f'{{"omitted":{end - start},"vr":"{vr}"}}'
+        return f'{{"InlineBinary":"{b64encode(data[start:end]).decode("ascii")}","vr":"{vr}"}}'
+    if vr == "PN":
+        return _names(names(data[start:end], charset))
+    if vr == "AT":
+        return _tags(data[start:end], little)
+    raise OddFileError
+
+
+def _tags(value: bytes, little: bool) -> str:
+    if len(value) % 4:
+        raise OddFileError
+    if len(value) > 4 * VALUE_LIMIT:
+        return f'{{"omitted":{len(value) // 4},"vr":"AT"}}'
+    parts = unpack(f"{'<' if little else '>'}{len(value) // 2}H", value)
+    text = ",".join(
+        [f'"{group:04X}{element:04X}"' for group, element in zip(parts[::2], parts[1::2], strict=True)]
+    )
+    return f'{{"Value":[{text}],"vr":"AT"}}' if text else '{"vr":"AT"}'
 
 
 @lru_cache(maxsize=4096)

@@ -17,18 +17,27 @@ from voxlake.dicom.guard import MAX_ELEMENTS, MAX_HEADER_BYTES
 from voxlake.dicom.nodes import LONG_VRS, MAX_DEPTH, SHORT_VRS, is_creator, known_vr
 from voxlake.dicom.parse_bytes import OddFileError
 
-__all__ = ["PIXELS", "Level", "PixelPlace", "ShortOfBytesError", "Walk"]
+__all__ = [
+    "INLINE_PIXELS",
+    "PIXELS",
+    "Entry",
+    "Level",
+    "PixelPlace",
+    "RangeReader",
+    "ShortOfBytesError",
+    "Walk",
+]
 
 Entry: TypeAlias = tuple[str, int, int]
 """VR, place of the value, and place behind it."""
 Level: TypeAlias = dict[int, Entry]
 """Elements of a data set or an item by tag, in ascending order."""
-Read: TypeAlias = Callable[[int, int], bytes]
-"""Gives the bytes of a file from an offset on."""
+RangeReader: TypeAlias = Callable[[int, int], bytes]
+"""``read(offset, length)`` gives that many bytes of a file or an object, fewer only at its end."""
 
 PIXELS = (0x7FE00010, 0x7FE00008, 0x7FE00009)
-# Pixel data up to this length stand in the JSON text, so they are read.
-_INLINE_PIXELS = 1024
+INLINE_PIXELS = 1024
+"""Pixel data up to this length stand in the JSON text, so they are read."""
 _UNDEFINED = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _FIRST_DELIMITER = 0xFFFE0000
@@ -40,6 +49,8 @@ _long_vr = {name.encode(): name for name in LONG_VRS}.get
 _CREATOR_VRS = frozenset({"LO", "UN"})
 # pydicom takes a longer value of an unknown VR for what it says it is.
 _LONGEST_RESOLVED = 0xFFFF
+# Commands and meta information (groups 0000 and 0002) have no place in an item.
+_FIRST_OF_DATA = 0x00030000
 
 
 class PixelPlace(NamedTuple):
@@ -81,10 +92,20 @@ class Walk:
         Encoding.
     deep : bool
         Whether sequences of stated length are opened; otherwise they are stepped over.
+    budget : int
+        Most elements, items and fragments.
     """
 
     def __init__(
-        self, data: bytes, size: int, read: Read, *, implicit: bool, little: bool, deep: bool = True
+        self,
+        data: bytes,
+        size: int,
+        read: RangeReader,
+        *,
+        implicit: bool,
+        little: bool,
+        deep: bool = True,
+        budget: int = MAX_ELEMENTS,
     ) -> None:
         self.data, self.size = data, size
         self._whole = size
@@ -93,7 +114,7 @@ class Walk:
         self.implicit, self.little = implicit, little
         self._read, self._deep = read, deep
         self._short, self._head, self._number = _LITTLE if little else _BIG
-        self._budget = MAX_ELEMENTS
+        self.budget = budget
         self._elements = self._implicit_elements if implicit else self._explicit_elements
 
     def meta(self, start: int, end: int) -> Level:
@@ -132,13 +153,28 @@ class Walk:
             raise OddFileError
         return level
 
+    def sequence(self, tag: int, start: int, length: int) -> tuple[int, int]:
+        """Read one sequence whose value begins at `start`; return the ends of its value and of its element.
+
+        Raises
+        ------
+        OddFileError, ShortOfBytesError
+            As `run`.
+        """
+        level: Level = {}
+        try:
+            after = self._long(level, tag, "SQ", (start, length, len(self.data), 0))
+        except struct.error:
+            raise ShortOfBytesError(len(self.data) + 1) from None
+        return level[tag][2], after
+
     def _explicit_elements(
         self, level: Level, start: int, end: int, depth: int, delimited: bool
     ) -> tuple[Level, int]:
         data, unpack, short = self.data, self._short, _short_vr
         position, there, count = start, len(level), 0
         # Whether lengths fit and tags ascend is looked at once, at the end.
-        for count in range(self._budget + 1):
+        for count in range(self.budget + 1):
             if position >= end:
                 break
             group, element, code, length = unpack(data, position)
@@ -167,7 +203,7 @@ class Walk:
     ) -> tuple[Level, int]:
         data, unpack = self.data, self._head
         position, there, count = start, len(level), 0
-        for count in range(self._budget + 1):
+        for count in range(self.budget + 1):
             if position >= end:
                 break
             group, element, length = unpack(data, position)
@@ -194,9 +230,9 @@ class Walk:
         return self.pixels is not None and self.pixels.stop == position
 
     def _ended(self, level: Level, count: int) -> Level:
-        self._budget -= count
+        self.budget -= count
         tags = list(level)
-        if self._budget < 0 or len(tags) != count or tags != sorted(tags):
+        if self.budget < 0 or len(tags) != count or tags != sorted(tags):
             raise OddFileError
         if tags and tags[-1] >= _FIRST_DELIMITER:
             raise OddFileError
@@ -220,7 +256,7 @@ class Walk:
             return self._encapsulated(level, tag, vr, (start, end, depth))
         stop = start + length
         if stop > end:
-            if depth or tag not in PIXELS or length <= _INLINE_PIXELS or stop > self.size:
+            if depth or tag not in PIXELS or length <= INLINE_PIXELS or stop > self.size:
                 raise self._short_or_odd(stop, end)
             self._note_pixels(PixelPlace(tag, start, length, stop, False))
             level[tag] = (vr, start, stop)
@@ -254,17 +290,17 @@ class Walk:
             raise OddFileError
         position = start
         # The items behind the bytes at hand are visited one by one: nothing but their lengths is read.
-        for _ in range(self._budget):
+        for _ in range(self.budget):
             far = position + 8 > len(self.data)
             if far and depth:
                 raise self._short_or_odd(position + 8, end)
             if position + 8 > self.size:
                 raise OddFileError
             head = self._read(position, 8) if far else self.data[position : position + 8]
-            self._budget -= 1
+            self.budget -= 1
             group, element, length = self._head(head, 0)
             if (group, element) == (0xFFFE, 0xE0DD) and not length:
-                if far and position - start <= _INLINE_PIXELS:
+                if far and position - start <= INLINE_PIXELS:
                     raise ShortOfBytesError(position + 8)
                 if not depth:
                     self._note_pixels(PixelPlace(tag, start, position - start, position + 8, True))
@@ -292,14 +328,16 @@ class Walk:
             position += 8
             if tag == _SEQUENCE_END and undefined and not length:
                 return tuple(found), position - 8, position
-            if tag != _ITEM or self._budget <= 0:
+            if tag != _ITEM or self.budget <= 0:
                 raise OddFileError
-            self._budget -= 1
+            self.budget -= 1
             delimited = length == _UNDEFINED
             stop = end if delimited else position + length
             if stop > end:
                 raise self._short_or_odd(stop, end)
             item, position = self._elements({}, position, stop, depth + 1, delimited)
+            if item and next(iter(item)) < _FIRST_OF_DATA:
+                raise OddFileError
             found.append(item)
         if undefined or position != end:
             raise self._short_or_odd(position, end) if undefined else OddFileError

@@ -1,48 +1,67 @@
 """The row of an instance from its bytes, without pydicom where the file is plain, and without its pixels.
 
-`scan_bytes` gives what ``scan(read_dataset(data), data)`` gives, some ten times faster. `scan_file` reads no
-more of a file than its header. Whatever is odd goes by way of pydicom; a differential test holds the two to
-the same rows.
+`scan_bytes` gives what ``scan(read_dataset(data), data)`` gives, faster. `scan_file` reads no
+more of a file than its header. A `Scanner` does the same for many files, and compares each with those it has
+seen. Whatever is odd goes by way of pydicom; a differential test holds all ways to the same rows.
 """
 
 from __future__ import annotations
 
 import os
-import zlib
-from collections.abc import Callable
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any
 
 from voxlake.core.errors import ItemError
-from voxlake.dicom.fast_columns import Plain, columns_of, pydicom_view
-from voxlake.dicom.fast_json import JsonWriter, level_charset
-from voxlake.dicom.fast_values import DEFAULT_CHARSET
-from voxlake.dicom.fast_walk import PIXELS, ShortOfBytesError, Walk
-from voxlake.dicom.guard import quiet
-from voxlake.dicom.layout import check_pixels, read_layout
-from voxlake.dicom.nodes import is_uid
-from voxlake.dicom.parse_bytes import DEFLATED, OddFileError
-from voxlake.dicom.read import INFLATED_LIMIT, read_dataset
+from voxlake.dicom.fast_memory import Memory
+from voxlake.dicom.fast_row import Opened, read_row
+from voxlake.dicom.fast_walk import RangeReader, ShortOfBytesError
+from voxlake.dicom.parse_bytes import OddFileError
+from voxlake.dicom.read import read_dataset
 from voxlake.dicom.scan import scan
 
-__all__ = ["READ_AHEAD", "RangeReader", "plain_row", "scan_bytes", "scan_file"]
-
-RangeReader: TypeAlias = Callable[[int, int], bytes]
-"""``read(offset, length)`` gives that many bytes of a file or an object, fewer only at its end."""
+__all__ = ["READ_AHEAD", "RangeReader", "Scanner", "plain_row", "scan_bytes", "scan_file"]
 
 READ_AHEAD = 16_384
 """Bytes that are read at once; most headers fit."""
+# What a scanner reads at once of files like those it has seen.
+_MOST_AHEAD = 262_144
 
-_PREAMBLE = 132
-_IMPLICIT, _EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
-_BIG_ENDIAN, _DEFLATE = "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"
-_NATIVE = frozenset({_IMPLICIT, _EXPLICIT, _BIG_ENDIAN, _DEFLATE})
-_INDEX = b"1.2.840.10008.1.3.10"
-_SYNTAX, _CLASS = 0x00020010, 0x00020002
-_SAMPLES = MappingProxyType({"MONOCHROME1": 1, "MONOCHROME2": 1, "PALETTE COLOR": 1, "RGB": 3, "YBR_FULL": 3})
-_WHOLE_BYTES = (8, 16, 32)
-_PIXEL_VRS = frozenset({"OB", "OW", "OF", "OD", "OB or OW"})
+
+class Scanner:
+    """Reads the rows of many files.
+
+    Files of one series have the same elements, and most of their values are the same. The scanner remembers a
+    few headers; where the bytes of the next one are the same, their values are taken from memory, and only
+    what differs is read. What it gives depends on the file alone, never on what it has seen before. It is for
+    one thread, and holds a few megabytes at most.
+    """
+
+    def __init__(self) -> None:
+        # A header that was read without its sequences says nothing of them.
+        self._memories = {tags: Memory() for tags in (True, False)}
+
+    def plain_row(self, data: bytes, *, tags: bool = True) -> dict[str, Any]:
+        """Read the columns by the fast path alone, as `plain_row`."""
+        return _whole_row(data, tags, self._memories[tags])
+
+    def scan_bytes(self, data: bytes, *, tags: bool = True) -> dict[str, Any]:
+        """Read the columns of one instance from the bytes of its file, as `scan_bytes`."""
+        return _scan_bytes(data, tags, self._memories[tags])
+
+    def scan_file(
+        self,
+        source: str | Path | RangeReader,
+        *,
+        size: int | None = None,
+        tags: bool = True,
+        limit: int = 2**31,
+    ) -> dict[str, Any]:
+        """Read the columns of one instance and as little of its file as that takes, as `scan_file`.
+
+        Of a file after some with long headers, as many bytes are read at once as their headers had, 256 kB at
+        most.
+        """
+        return _scan_source(source, size, tags, limit, self._memories[tags])
 
 
 def scan_bytes(data: bytes, *, tags: bool = True) -> dict[str, Any]:
@@ -65,10 +84,7 @@ def scan_bytes(data: bytes, *, tags: bool = True) -> dict[str, Any]:
     ItemError
         As `voxlake.dicom.read.read_dataset`.
     """
-    try:
-        return plain_row(data, tags=tags)
-    except OddFileError:
-        return scan(read_dataset(data), data, tags=tags)
+    return _scan_bytes(data, tags, None)
 
 
 def scan_file(
@@ -105,16 +121,7 @@ def scan_file(
     ItemError
         As `voxlake.dicom.read.read_dataset`; ``too_large`` for a file over the limit that must be read whole.
     """
-    if not isinstance(source, str | Path):
-        if size is None:
-            raise TypeError("scan_file needs the size of what a reader reads")
-        return _scan_ranges(source, size, tags, limit)
-    handle = os.open(source, os.O_RDONLY)
-    try:
-        read = _reader(handle)
-        return _scan_ranges(read, os.fstat(handle).st_size, tags, limit)
-    finally:
-        os.close(handle)
+    return _scan_source(source, size, tags, limit, None)
 
 
 def plain_row(data: bytes, *, tags: bool = True) -> dict[str, Any]:
@@ -125,10 +132,36 @@ def plain_row(data: bytes, *, tags: bool = True) -> dict[str, Any]:
     OddFileError
         The file is one for pydicom, sound or not.
     """
+    return _whole_row(data, tags, None)
+
+
+def _scan_bytes(data: bytes, tags: bool, memory: Memory | None) -> dict[str, Any]:
     try:
-        return _row(data, len(data), lambda start, length: data[start : start + length], tags)
+        return _whole_row(data, tags, memory)
+    except OddFileError:
+        return scan(read_dataset(data), data, tags=tags)
+
+
+def _whole_row(data: bytes, tags: bool, memory: Memory | None) -> dict[str, Any]:
+    try:
+        found = Opened(data, len(data), lambda start, length: data[start : start + length], True)
+        return _row(found, tags, memory)
     except ShortOfBytesError:
         raise OddFileError from None
+
+
+def _scan_source(
+    source: str | Path | RangeReader, size: int | None, tags: bool, limit: int, memory: Memory | None
+) -> dict[str, Any]:
+    if not isinstance(source, str | Path):
+        if size is None:
+            raise TypeError("scan_file needs the size of what a reader reads")
+        return _scan_ranges(source, size, tags, limit, memory)
+    handle = os.open(source, os.O_RDONLY)
+    try:
+        return _scan_ranges(_reader(handle), os.fstat(handle).st_size, tags, limit, memory)
+    finally:
+        os.close(handle)
 
 
 def _reader(handle: int) -> RangeReader:
@@ -138,12 +171,16 @@ def _reader(handle: int) -> RangeReader:
     return read
 
 
-def _scan_ranges(read: RangeReader, size: int, tags: bool, limit: int) -> dict[str, Any]:
+def _scan_ranges(
+    read: RangeReader, size: int, tags: bool, limit: int, memory: Memory | None
+) -> dict[str, Any]:
+    ahead = READ_AHEAD if memory is None else min(max(READ_AHEAD, memory.longest), _MOST_AHEAD)
     try:
-        data = read(0, min(READ_AHEAD, size))
+        data = read(0, min(ahead, size))
         while True:
             try:
-                return _row(data, size, read, tags)
+                # Whatever else was read at once, so that damage shows in the same files always.
+                return _row(Opened(data, size, read, size <= READ_AHEAD), tags, memory)
             except ShortOfBytesError as error:
                 if error.end > size or len(data) >= size:
                     raise OddFileError from None
@@ -165,95 +202,12 @@ def _more(read: RangeReader, there: int, needed: int, size: int) -> bytes:
     return found
 
 
-def _row(data: bytes, size: int, read: RangeReader, tags: bool) -> dict[str, Any]:
-    syntax, start = _meta(data, size, read)
-    if syntax in DEFLATED:
-        data = _inflated(data if len(data) == size else read(0, size), start)
-        start, size, read = 0, len(data), lambda at, length: data[at : at + length]
-    walk = Walk(data, size, read, implicit=syntax == _IMPLICIT, little=syntax != _BIG_ENDIAN, deep=tags)
-    level = walk.run(start)
-    _check_beginning(walk, next(iter(level), 0), start)
-    charset = level_charset(level, walk.data, DEFAULT_CHARSET)
-    plain = Plain(level, walk.data, walk.pixels, charset, walk.implicit, walk.little, syntax)
-    row = columns_of(plain)
-    row["pixel_offset"], row["pixel_length"] = None, None
-    pixels = walk.pixels
-    if pixels is not None:
-        if level[pixels.tag][0] not in _PIXEL_VRS:
-            raise OddFileError
-        _check_pixels(plain, row, pixels.length, whole=len(data) == size)
-        if pixels.length and syntax not in DEFLATED:
-            row["pixel_offset"] = pixels.start
-            row["pixel_length"] = None if pixels.undefined else pixels.length
-    row["tags"] = JsonWriter(walk).write(level) if tags else None
+def _row(opened: Opened, tags: bool, memory: Memory | None) -> dict[str, Any]:
+    if memory is None:
+        return read_row(opened, tags=tags).row
+    row = memory.recall(opened)
+    if row is None:
+        found = read_row(opened, tags=tags)
+        memory.learn(found)
+        row = found.row
     return row
-
-
-def _meta(data: bytes, size: int, read: RangeReader) -> tuple[str, int]:
-    """Transfer syntax, and where the data set begins."""
-    if data[128 : _PREAMBLE + 8] != b"DICM\x02\0\0\0UL\x04\0":
-        raise OddFileError
-    start = _PREAMBLE + 12 + int.from_bytes(data[_PREAMBLE + 8 : _PREAMBLE + 12], "little")
-    if start > len(data):
-        raise ShortOfBytesError(start)
-    level = Walk(data, size, read, implicit=False, little=True).meta(_PREAMBLE, start)
-    stated = level.get(_SYNTAX)
-    if stated is None or stated[0] != "UI" or next(reversed(level)) >> 16 != 2:
-        raise OddFileError
-    syntax = data[stated[1] : stated[2]].decode("latin-1").rstrip("\0 ")
-    kind = level.get(_CLASS, ("UI", 0, 0))
-    if not is_uid(syntax) or kind[0] != "UI" or data[kind[1] : kind[2]].strip(b"\0 ") == _INDEX:
-        raise OddFileError
-    return syntax, start
-
-
-def _inflated(data: bytes, start: int) -> bytes:
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    try:
-        inflated = inflater.decompress(memoryview(data)[start:], INFLATED_LIMIT)
-    except zlib.error:
-        raise OddFileError from None
-    if not inflater.eof:
-        raise OddFileError
-    return inflated
-
-
-def _check_beginning(walk: Walk, first: int, start: int) -> None:
-    """Refuse what pydicom would take for something else than the transfer syntax says."""
-    if first >> 16 < 8:
-        raise OddFileError
-    code = walk.data[start + 4 : start + 6]
-    if walk.implicit and all(0x40 < letter < 0x5B for letter in code):
-        raise OddFileError
-
-
-def _check_pixels(plain: Plain, row: dict[str, Any], length: int, *, whole: bool) -> None:
-    """Refuse pixel data that are fewer than the header says, as `read_dataset` does."""
-    if plain.syntax in _NATIVE and _enough(plain, row, length):
-        return
-    with quiet():
-        view = pydicom_view(plain, pixels=whole)
-        try:
-            if whole:
-                check_pixels(view)
-                return
-            layout = read_layout(view)
-        except ItemError as error:
-            if whole or error.reason == "truncated":
-                raise OddFileError from None
-            return
-    if plain.syntax in _NATIVE and layout.native_bytes > length:
-        raise OddFileError
-
-
-def _enough(plain: Plain, row: dict[str, Any], length: int) -> bool:
-    """Whether this is a layout of whole bytes with all its values there; says no where it is not sure."""
-    allocated, stored, samples = row["bits_allocated"], row["bits_stored"], row["samples_per_pixel"]
-    if PIXELS[0] not in plain.level or allocated not in _WHOLE_BYTES or not row["rows"] or not row["columns"]:
-        return False
-    if samples is None or _SAMPLES.get(row["photometric_interpretation"]) != samples:
-        return False
-    if stored is None or not 1 <= stored <= allocated or row["rows"] < 1 or row["columns"] < 1:
-        return False
-    needed = row["number_of_frames"] * row["rows"] * row["columns"] * samples * (allocated // 8)
-    return bool(needed <= length)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -32,7 +33,7 @@ from voxlake.dicom.nodes import (
     resolved_vr,
 )
 
-__all__ = ["DEFLATED", "OddFileError", "ParsedFile", "parse_file"]
+__all__ = ["DEFLATED", "OddFileError", "ParsedFile", "Parser", "parse_file", "parse_meta"]
 
 _PREAMBLE = 132
 _FIRST_GROUP = 0x0004
@@ -69,11 +70,18 @@ class ParsedFile(NamedTuple):
         Group 0002.
     root : Item
         The data set.
+    bounds : tuple of int
+        Where each element of the data set begins in the file, and where the last one ends; empty for deflated
+        ones.
+    creators : mapping of int to str
+        Private creators of the blocks of the data set, by ``group << 8 | block``.
     """
 
     syntax: str
     meta: Item
     root: Item
+    bounds: tuple[int, ...]
+    creators: Mapping[int, str]
 
 
 def parse_file(data: bytes, private_vr: PrivateVr | None = None) -> ParsedFile:
@@ -91,8 +99,6 @@ def parse_file(data: bytes, private_vr: PrivateVr | None = None) -> ParsedFile:
     OddFileError
         Something this reader leaves to the tolerant one, truncation included.
     """
-    if data[128:_PREAMBLE] != b"DICM":
-        raise OddFileError
     try:
         with quiet():
             return _parse_file(data, private_vr)
@@ -100,26 +106,52 @@ def parse_file(data: bytes, private_vr: PrivateVr | None = None) -> ParsedFile:
         raise OddFileError from error
 
 
-def _parse_file(data: bytes, private_vr: PrivateVr | None) -> ParsedFile:
+def parse_meta(data: bytes) -> tuple[Item, str, int]:
+    """Parse the meta information of a file.
+
+    Returns
+    -------
+    meta : Item
+        Group 0002.
+    syntax : str
+        Transfer Syntax UID.
+    start : int
+        Where the data set begins.
+
+    Raises
+    ------
+    OddFileError, struct.error, UnicodeError
+        As for `parse_file`.
+    """
+    if data[128:_PREAMBLE] != b"DICM":
+        raise OddFileError
     plain = Encoding(False, True, codecs_of(b""))
     start = _PREAMBLE + 12 + _meta_length(data)
     meta = Item(plain)
-    _Parser(data, plain, None).read(meta, _PREAMBLE, start)
+    Parser(data, plain, None).read(meta, _PREAMBLE, start)
     stated = meta.leaf(_SYNTAX)
     if stated is None or any(node.tag >> 16 != 2 for node in meta.nodes):
         raise OddFileError
     syntax = stated.value.decode("ascii").strip(" \0")
     if not is_uid(syntax):
         raise OddFileError
-    encoding = Encoding(syntax == _IMPLICIT, syntax != _BIG_ENDIAN, plain.charset)
-    if syntax in DEFLATED:
+    return meta, syntax, start
+
+
+def _parse_file(data: bytes, private_vr: PrivateVr | None) -> ParsedFile:
+    meta, syntax, start = parse_meta(data)
+    encoding = Encoding(syntax == _IMPLICIT, syntax != _BIG_ENDIAN, meta.encoding.charset)
+    deflated = syntax in DEFLATED
+    if deflated:
         data, start = _inflate(data, start), 0
     root = Item(encoding)
-    _Parser(data, encoding, private_vr).read(root, start, len(data))
+    parser = Parser(data, encoding, private_vr)
+    parser.read(root, start, len(data))
     # Elements of an index of a medium (group 0004) stand in other objects too; a table of rules names them.
     if not root.nodes or root.nodes[0].tag >> 16 < _FIRST_GROUP:
         raise OddFileError
-    return ParsedFile(syntax, meta, root)
+    bounds = () if deflated else (start, *parser.ends)
+    return ParsedFile(syntax, meta, root, bounds, parser.creators)
 
 
 def _meta_length(data: bytes) -> int:
@@ -136,14 +168,33 @@ def _inflate(data: bytes, start: int) -> bytes:
     return inflated
 
 
-class _Parser:
-    """Reads the elements of one buffer in one encoding; the content of UN has a parser of its own."""
+class Parser:
+    """Reads the elements of one buffer in one encoding; the content of UN has a parser of its own.
+
+    Parameters
+    ----------
+    data : bytes
+        The buffer.
+    encoding : Encoding
+        Of the elements.
+    private_vr : callable or None
+        As for `parse_file`.
+
+    Attributes
+    ----------
+    ends : list of int
+        Where the elements of the top level end.
+    creators : dict
+        Private creators of the top level.
+    """
 
     def __init__(self, data: bytes, encoding: Encoding, private_vr: PrivateVr | None) -> None:
         order = "<" if encoding.little else ">"
         self._data = data
         self._implicit, self._little = encoding.implicit, encoding.little
         self._private_vr = private_vr
+        self.ends: list[int] = []
+        self.creators: dict[int, str] = {}
         self._head = self._implicit_head if encoding.implicit else self._explicit_head
         self._short = struct.Struct(f"{order}HH2sH").unpack_from
         self._plain = struct.Struct(f"{order}HHI").unpack_from
@@ -152,35 +203,59 @@ class _Parser:
     def read(self, item: Item, start: int, end: int, depth: int = 0) -> int:
         """Read elements into an item up to `end`, or to its delimiter where that is -1; return the place."""
         limit = len(self._data) if end < 0 else end
-        nodes, head, position, last = item.nodes, self._head, start, -1
-        node: Leaf | Branch
-        creators: dict[int, str] = {}
+        nodes, head, element, position, last = item.nodes, self._head, self._element, start, -1
+        creators: dict[int, str] = {} if depth else self.creators
+        ends: list[int] = [] if depth else self.ends
         while position < limit:
-            tag, stated, length, value_at = head(position)
+            found = head(position)
+            tag = found[0]
             if tag <= last or tag >= 0xFFFE0000:
-                if tag == _ITEM_END and end < 0 and length == 0:
-                    return value_at
+                if tag == _ITEM_END and end < 0 and found[2] == 0:
+                    return found[3]
                 raise OddFileError
             last = tag
-            creator, vr = None, stated
-            if tag & 0x10000:
-                creator, vr = self._private(tag, stated, creators)
-            elif stated in OPAQUE:
-                vr = resolved_vr(stated, known_vr(tag), little=self._little)
-            if length == _UNDEFINED or vr == "SQ":
-                place = _Place(value_at, length, limit, depth)
-                node, position = self._long(item.encoding, tag, (stated, vr, creator), place)
-            else:
-                position = value_at + length
-                node = leaf = self._leaf(tag, vr, creator, (value_at, position, limit))
-                if tag == _CHARACTER_SET:
-                    item.encoding = item.encoding._replace(charset=codecs_of(leaf.value))
-                elif tag & 0x10000 and is_creator(tag):
-                    creators[tag >> 16 << 8 | tag & 0xFF] = decode(leaf, item.encoding).strip(" \0")
+            node, position = element(item, found, limit, depth, creators)
             nodes.append(node)
+            ends.append(position)
         if end < 0 or position != end:
             raise OddFileError
         return position
+
+    def one(self, item: Item, position: int, creators: dict[int, str]) -> int:
+        """Read the element of the top level that begins here into an item; return where it ends.
+
+        Parameters
+        ----------
+        item : Item
+            Of the encoding that counts.
+        position : int
+            A place in the buffer.
+        creators : dict
+            Private creators of the level; they are added to.
+        """
+        node, end = self._element(item, self._head(position), len(self._data), 0, creators)
+        item.nodes.append(node)
+        return end
+
+    def _element(
+        self, item: Item, head: tuple[int, str, int, int], limit: int, depth: int, creators: dict[int, str]
+    ) -> tuple[Leaf | Branch, int]:
+        tag, stated, length, value_at = head
+        creator, vr = None, stated
+        if tag & 0x10000:
+            creator, vr = self._private(tag, stated, creators)
+        elif stated in OPAQUE:
+            vr = resolved_vr(stated, known_vr(tag), little=self._little)
+        if length == _UNDEFINED or vr == "SQ":
+            place = _Place(value_at, length, limit, depth)
+            return self._long(item.encoding, tag, (stated, vr, creator), place)
+        end = value_at + length
+        leaf = self._leaf(tag, vr, creator, (value_at, end, limit))
+        if tag == _CHARACTER_SET:
+            item.encoding = item.encoding._replace(charset=codecs_of(leaf.value))
+        elif tag & 0x10000 and is_creator(tag):
+            creators[tag >> 16 << 8 | tag & 0xFF] = decode(leaf, item.encoding).strip(" \0")
+        return leaf, end
 
     def _leaf(self, tag: int, vr: str, creator: str | None, place: tuple[int, int, int]) -> Leaf:
         start, end, limit = place
@@ -225,10 +300,10 @@ class _Parser:
             return Leaf(tag, "UN" if vr == _UNREAD else vr, value, vr != _UNREAD, creator), end
         if place.length == _UNDEFINED and stated not in ("SQ", "UN"):
             raise OddFileError
-        inner: _Parser = self
+        inner: Parser = self
         if stated != "SQ" and not (self._implicit and stated == "UN"):
             # The content of an unknown VR is implicit little endian, whatever the file is (PS3.5 6.2.2).
-            inner = _Parser(self._data, Encoding(True, True, encoding.charset), self._private_vr)
+            inner = Parser(self._data, Encoding(True, True, encoding.charset), self._private_vr)
         items, end = inner.items(encoding.charset, place)
         return (Leaf(tag, "UN", b"", False, creator) if vr == _UNREAD else Branch(tag, items, creator)), end
 

@@ -11,7 +11,7 @@ from voxlake.core.errors import ItemError
 from voxlake.dicom.nodes import LONG_VRS, Branch, Encoding, Item, Leaf, known_vr
 from voxlake.dicom.parse_bytes import DEFLATED
 
-__all__ = ["padded", "write_file"]
+__all__ = ["encoded", "padded", "write_file", "write_parts"]
 
 _LONG = frozenset(LONG_VRS)
 _UNDEFINED = 0xFFFFFFFF
@@ -45,10 +45,53 @@ def write_file(syntax: str, meta: Iterable[Leaf], root: Item) -> bytes:
         ``deidentify_failed``: a nested data set has another byte order than the file, or encapsulated pixel
         data are no whole fragments (PS3.5 A.4).
     """
-    head: list[bytes] = []
+    return write_parts(syntax, meta, root.encoding, (root.nodes,))
+
+
+def encoded(nodes: Iterable[Leaf | Branch], encoding: Encoding) -> bytes:
+    """Return the bytes of elements as `write_file` writes them into a file of this encoding.
+
+    Raises
+    ------
+    ItemError
+        As `write_file`.
+    """
+    out: list[bytes | memoryview] = []
+    _Writer(encoding, out).write(nodes)
+    return b"".join(out)
+
+
+def write_parts(
+    syntax: str,
+    meta: Iterable[Leaf],
+    encoding: Encoding,
+    parts: Iterable[bytes | memoryview | Iterable[Leaf | Branch]],
+) -> bytes:
+    """Write a file of which a part is already in bytes.
+
+    Parameters
+    ----------
+    syntax, meta
+        As for `write_file`.
+    encoding : Encoding
+        Of the data set.
+    parts : iterable of bytes, memoryview or nodes
+        The data set in its order: what `encoded` gave for the same encoding, or nodes.
+
+    Raises
+    ------
+    ItemError
+        As `write_file`.
+    """
+    head: list[bytes | memoryview] = []
     size = _Writer(Encoding(False, True, ()), head).write(meta)
-    body: list[bytes] = []
-    _Writer(root.encoding, body).write(root.nodes)
+    body: list[bytes | memoryview] = []
+    writer = _Writer(encoding, body)
+    for part in parts:
+        if isinstance(part, bytes | memoryview):
+            body.append(part)
+        else:
+            writer.write(part)
     if syntax in DEFLATED:
         packer = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
         packed = packer.compress(b"".join(body)) + packer.flush()
@@ -60,7 +103,7 @@ def write_file(syntax: str, meta: Iterable[Leaf], root: Item) -> bytes:
 class _Writer:
     """Appends encoded elements to a list of byte strings."""
 
-    def __init__(self, encoding: Encoding, out: list[bytes]) -> None:
+    def __init__(self, encoding: Encoding, out: list[bytes | memoryview]) -> None:
         order = "<" if encoding.little else ">"
         self._implicit, self._little = encoding.implicit, encoding.little
         self._out = out

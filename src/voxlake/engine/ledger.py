@@ -4,21 +4,39 @@ from __future__ import annotations
 
 import pickle
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from voxlake.core.errors import EngineError
 from voxlake.engine.attempt import attempt
 from voxlake.engine.contract import Failure, Outcome
 
-__all__ = ["PICKLE_PROTOCOL", "Ledger", "Task"]
+__all__ = ["PICKLE_PROTOCOL", "Ledger", "Task", "pickle_function"]
 
 PICKLE_PROTOCOL = 5
 # A batch of large items is cut here, so that what is in flight stays small.
 _BATCH_BYTES = 4 << 20
 
 _dump = partial(pickle.dumps, protocol=PICKLE_PROTOCOL)
+
+
+def pickle_function(function: Callable[[Any], Any]) -> bytes:
+    """Pickle what is to be mapped.
+
+    Raises
+    ------
+    EngineError
+        If it cannot be pickled.
+    """
+    payload, failure = attempt(_dump, function)
+    if payload is None:
+        words = failure.message if failure is not None else "no reason given"
+        raise EngineError(
+            f"the function cannot be sent to workers ({words}); define it at the top level of a module"
+        )
+    return payload
 
 
 @dataclass(slots=True)

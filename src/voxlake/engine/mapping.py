@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import pickle
-import signal
 import time
 from collections import deque
 from collections.abc import Generator, Iterable
@@ -13,7 +11,14 @@ from multiprocessing import connection
 from typing import Any
 
 from voxlake.core.errors import EngineError
-from voxlake.engine.attempt import attempt
+from voxlake.engine.answers import (
+    cause_of_exit,
+    check_loaded,
+    out_of_memory,
+    overdue,
+    read_answer,
+    worker_death,
+)
 from voxlake.engine.contract import Failure, Outcome
 from voxlake.engine.ledger import Ledger
 from voxlake.engine.pool import START_SECONDS, Pool, State, Worker
@@ -163,19 +168,14 @@ class Mapping:
         elif worker.state is State.LOADING:
             worker.state = State.IDLE
             if worker.serves is self._token:
-                _check_loaded(message)
+                check_loaded(message)
         elif worker.tasks:
             self._take_answer(worker, message)
             if not worker.tasks:
                 worker.state = State.IDLE
 
     def _take_answer(self, worker: Worker, message: bytes) -> None:
-        answer, failure = attempt(pickle.loads, message)
-        if answer is None:
-            words = failure.message if failure is not None else "no reason given"
-            failure = Failure("error", f"the result cannot be unpickled: {words}")
-            answer = (0.0, failure, None)
-        seconds, failure, value = answer
+        seconds, failure, value = read_answer(message)
         self._failed_starts = 0
         task = worker.tasks.popleft()
         task.attempts += 1
@@ -191,9 +191,8 @@ class Mapping:
     def _expire(self) -> None:
         now = time.monotonic()
         for worker in [one for one in self._pool.workers if self._deadline(one) <= now]:
-            if worker.state is State.BUSY:
-                limit = f"no result within the time limit of {self._limits.timeout:g} s"
-                self._lose(worker, late=Failure("timeout", limit))
+            if worker.state is State.BUSY and self._limits.timeout is not None:
+                self._lose(worker, late=overdue(self._limits.timeout))
             else:
                 self._pool.drop(worker)
                 raise EngineError(
@@ -212,7 +211,7 @@ class Mapping:
                 self._ledger.charge(worker.tasks.popleft(), failure, seconds)
             self._ledger.put_back(worker.tasks)
         elif state is not State.IDLE and worker.fresh:
-            self._count_failed_start(_cause(exit_code))
+            self._count_failed_start(cause_of_exit(exit_code))
 
     def _guilt(
         self, worker: Worker, exit_code: int | None, late: Failure | None, *, answered: bool
@@ -222,20 +221,8 @@ class Mapping:
             # It answered at the last moment: the item that was late is done, and the next has hardly begun.
             return None if answered else late
         if exit_code == OUT_OF_MEMORY:
-            return self._out_of_memory()
-        return None if worker.died_unread else self._death(exit_code)
-
-    def _out_of_memory(self) -> Failure:
-        memory = self._limits.memory
-        cap = "the machine has" if memory is None else f"the memory cap of {memory:,} bytes"
-        return Failure("memory", f"the item needed more memory than {cap}", "MemoryError")
-
-    def _death(self, exit_code: int | None) -> Failure:
-        message = f"the worker died ({_cause(exit_code)})"
-        if self._limits.memory is not None and exit_code is not None and exit_code != -signal.SIGKILL:
-            cap = f"{self._limits.memory:,} bytes"
-            message += f", perhaps of the memory cap of {cap}: some libraries abort when memory is refused"
-        return Failure("worker_died", message)
+            return out_of_memory(self._limits.memory)
+        return None if worker.died_unread else worker_death(exit_code, self._limits.memory)
 
     def _count_failed_start(self, cause: str) -> None:
         self._failed_starts += 1
@@ -244,21 +231,3 @@ class Mapping:
                 f"{self._failed_starts} workers in a row died before they were ready, the last one of "
                 f"{cause}; try the engine 'serial' to see why"
             )
-
-
-def _cause(exit_code: int | None) -> str:
-    if exit_code is None:
-        return "an unknown cause"
-    if exit_code < 0 and -exit_code in signal.valid_signals():
-        return signal.Signals(-exit_code).name
-    return f"exit status {exit_code}"
-
-
-def _check_loaded(message: bytes) -> None:
-    failure = pickle.loads(message)  # noqa: S301 - sent by a worker of ours
-    if failure is not None:
-        raise EngineError(
-            f"a worker could not load the function: {failure.message}; define the function at the top level "
-            "of a module, and if it must be in the script that is run, call the engine under "
-            "if __name__ == '__main__'"
-        )

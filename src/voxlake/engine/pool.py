@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import enum
 import multiprocessing
-import pickle
 import socket
 import time
-import weakref
 from collections import deque
 from collections.abc import Iterable
-from contextlib import suppress
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 
 from voxlake.core.errors import EngineError
-from voxlake.engine.frames import Inbox, send_frame
 from voxlake.engine.interrupts import interrupts_blocked, interrupts_deferred
-from voxlake.engine.ledger import PICKLE_PROTOCOL, Task
+from voxlake.engine.ledger import Task
+from voxlake.engine.line import Line
 from voxlake.engine.main_module import MainModule, main_hidden
 from voxlake.engine.worker import serve
 
@@ -37,7 +34,7 @@ class State(enum.Enum):
     BUSY = enum.auto()
 
 
-class Worker:
+class Worker(Line):
     """One worker process and the driver's end of its connection.
 
     Attributes
@@ -47,74 +44,18 @@ class Worker:
     fresh : bool
         Whether it has not worked on any item yet.
     tasks : deque of Task
-        What was sent and not answered; the first is in flight.
-    since : float
-        When the first of `tasks`, or what else is awaited, began at the latest (monotonic seconds).
+        What was sent and not answered; the first is in flight since `since`, at the latest.
     serves : object or None
         Token of the map whose function it holds.
-    died_unread : bool
-        Whether it certainly died before it had read what it was sent last.
     """
 
     def __init__(self, process: BaseProcess, connection: socket.socket) -> None:
+        super().__init__(connection)
         self.process = process
-        self.connection = connection
         self.state = State.STARTING
         self.fresh = True
         self.tasks: deque[Task] = deque()
-        self.since = time.monotonic()
         self.serves: object | None = None
-        self.died_unread = False
-        # Also for an engine that nobody closes: hanging up lets the worker leave.
-        self.hang_up = weakref.finalize(self, connection.close)
-        self._inbox = Inbox()
-
-    def send(self, content: bytes | list[bytes], memory: int | None = None) -> None:
-        """Send a function or a batch of items; only to a worker that is reading.
-
-        Raises
-        ------
-        EOFError
-            If the worker is gone or does not read.
-        """
-        try:
-            send_frame(self.connection, pickle.dumps((content, memory), protocol=PICKLE_PROTOCOL))
-        except OSError:
-            self.died_unread = True
-            raise EOFError from None
-        self.since = time.monotonic()
-
-    def receive(self) -> list[bytes]:
-        """Read what has arrived, after waiting for the connection to be readable.
-
-        Raises
-        ------
-        EOFError
-            If nothing more will come.
-        """
-        try:
-            data = self.connection.recv(self._inbox.wanted)
-        except ConnectionResetError:
-            # A Unix socket is reset, not closed, when the peer goes and leaves something unread.
-            self.died_unread = True
-            raise EOFError from None
-        except OSError:
-            raise EOFError from None
-        if not data:
-            raise EOFError
-        # Whoever is heard is not hanging: large results take a while to arrive.
-        self.since = time.monotonic()
-        return self._inbox.take(data)
-
-    def drain(self) -> list[bytes]:
-        """Read the last words of a dead worker."""
-        messages: list[bytes] = []
-        # At the exit of the interpreter the connection may have been closed before.
-        with suppress(EOFError, OSError):
-            self.connection.setblocking(False)
-            while True:
-                messages += self.receive()
-        return messages
 
 
 class Pool:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import pickle
 from collections.abc import Callable, Generator, Iterable
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from voxlake.core.errors import EngineError, UsageError
-from voxlake.engine.attempt import attempt
 from voxlake.engine.contract import Outcome, check_limits
-from voxlake.engine.ledger import PICKLE_PROTOCOL
+from voxlake.engine.ledger import pickle_function
 from voxlake.engine.limits import can_cap_memory
 from voxlake.engine.mapping import Limits, Mapping
 from voxlake.engine.pool import Pool
@@ -80,12 +78,7 @@ class ProcessesEngine:
                 "a worker cannot start workers; if the function is in the script that is run, call the "
                 "engine under if __name__ == '__main__' or move the function to a module"
             )
-        payload, failure = attempt(partial(pickle.dumps, protocol=PICKLE_PROTOCOL), function)
-        if payload is None:
-            words = failure.message if failure is not None else "no reason given"
-            raise EngineError(
-                f"the function cannot be sent to workers ({words}); define it at the top level of a module"
-            )
+        payload = pickle_function(function)
         return self._outcomes(function, payload, items, Limits(batch, timeout, memory, retries))
 
     def _outcomes(

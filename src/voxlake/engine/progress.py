@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
+from voxlake.core.run import balance_words
+
 __all__ = ["ProgressBar", "progress_bar"]
+
+# Long enough for a window of slow items to come back more than once.
+_RATE_SECONDS = 300.0
 
 
 class ProgressBar:
@@ -26,14 +31,22 @@ class ProgressBar:
         note : str
             A few words at the end of the line; they stay until others come.
         """
-        self.count += n
+        self.reach(self.count + n, note)
+
+    def reach(self, count: int, note: str = "") -> None:
+        """Note that so many items are done altogether, for callers who have a count of their own."""
+        self.count = count
         if self._show is not None:
-            self._show(n, note)
+            self._show(count, note)
 
 
 @contextmanager
 def progress_bar(
-    description: str, total: int | None = None, *, enabled: bool | None = None
+    description: str,
+    total: int | None = None,
+    *,
+    enabled: bool | None = None,
+    counts: Mapping[str, int] | None = None,
 ) -> Iterator[ProgressBar]:
     """Show on stderr how many items are done, how many a second, and how long the rest will take.
 
@@ -46,6 +59,8 @@ def progress_bar(
     enabled : bool, optional
         Whether to show anything; if left out, only when stderr is a terminal. Nothing at all is written
         when it is not enabled.
+    counts : mapping of str to int, optional
+        The live counts of the run by outcome, to be shown as its balance.
 
     Yields
     ------
@@ -68,6 +83,12 @@ def progress_bar(
             speed = task.finished_speed or task.speed
             return Text(f"{speed:,.0f}/s" if speed and speed >= 10 else f"{speed:.2g}/s" if speed else "")
 
+    class BalanceColumn(TextColumn):
+        """What became of the items so far."""
+
+        def render(self, _: Task) -> Text:
+            return Text(balance_words(counts or {}))
+
     known = total is not None
     columns = [
         TextColumn("{task.description}", markup=False),
@@ -76,13 +97,14 @@ def progress_bar(
         RateColumn(""),
         TimeElapsedColumn(),
         *([TextColumn("left"), TimeLeftColumn()] if known else []),
+        *([BalanceColumn("")] if counts is not None else []),
         TextColumn("{task.fields[note]}", markup=False),
     ]
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=Console(stderr=True), speed_estimate_period=_RATE_SECONDS) as progress:
         line = progress.add_task(description, total=total, note="")
 
-        def show(n: int, note: str) -> None:
-            progress.advance(line, n)
+        def show(count: int, note: str) -> None:
+            progress.update(line, completed=count)
             if note:
                 progress.update(line, note=note)
 

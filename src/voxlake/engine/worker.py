@@ -21,15 +21,45 @@ from voxlake.engine.ledger import PICKLE_PROTOCOL
 from voxlake.engine.limits import cap_memory
 from voxlake.engine.main_module import MainModule
 
-__all__ = ["OUT_OF_MEMORY", "serve"]
+__all__ = ["OUT_OF_MEMORY", "serve", "serve_cluster"]
 
 # Exit status by which a worker says that it ran out of memory. Leaving needs no memory; a message would.
 OUT_OF_MEMORY = 86
+# A driver of a cluster that was killed dismisses nobody; its children leave by themselves.
+_IDLE_SECONDS = 300.0
 
 _dump = partial(pickle.dumps, protocol=PICKLE_PROTOCOL)
 
 
-def serve(connection: socket.socket, main: MainModule) -> None:
+def serve_cluster(descriptor: int, main_name: str | None, main_path: str | None) -> None:
+    """Serve one worker of a cluster, as its child (POSIX); see `voxlake.engine.child`.
+
+    Parameters
+    ----------
+    descriptor : int
+        Of the connection, inherited. Standard input, inherited as well, ends when the parent does.
+    main_name, main_path : str or None
+        Where the driver's main module is.
+    """
+    parent = os.dup(0)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    connection = socket.socket(fileno=descriptor)
+    connection.set_inheritable(False)
+    connection.settimeout(_IDLE_SECONDS)
+    serve(connection, MainModule(main_name, main_path), lambda: os.read(parent, 1))
+
+
+def _join_driver() -> None:
+    driver = multiprocessing.parent_process()
+    if driver is not None:
+        driver.join()
+
+
+def serve(
+    connection: socket.socket, main: MainModule, wait_for_end: Callable[[], object] = _join_driver
+) -> None:
     """Serve one driver until it hangs up.
 
     The worker speaks first (one empty message: it is up) and from then on only answers: one message to a
@@ -42,9 +72,11 @@ def serve(connection: socket.socket, main: MainModule) -> None:
         Duplex stream to the driver.
     main : MainModule
         Where the driver's main module is.
+    wait_for_end : callable
+        Returns when the driver is gone.
     """
     _ignore_interrupts()
-    threading.Thread(target=_leave_with_driver, daemon=True).start()
+    threading.Thread(target=_leave_after, args=(wait_for_end,), daemon=True).start()
     try:
         with connection, connection.makefile("rb") as stream:
             send_frame(connection, b"")
@@ -75,11 +107,9 @@ def _ignore_interrupts() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
-def _leave_with_driver() -> NoReturn:
+def _leave_after(wait_for_end: Callable[[], object]) -> NoReturn:
     # A busy worker does not read its connection, and PR_SET_PDEATHSIG would follow the fork server instead.
-    driver = multiprocessing.parent_process()
-    if driver is not None:
-        driver.join()
+    wait_for_end()
     os._exit(1)
 
 

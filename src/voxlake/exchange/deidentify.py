@@ -20,6 +20,7 @@ from voxlake.core.digest import short
 from voxlake.core.errors import UsageError
 from voxlake.core.run import Run, check_balance
 from voxlake.engine.contract import Engine
+from voxlake.engine.metrics import RunFacts, metrics_file
 from voxlake.engine.open import using_engine
 from voxlake.engine.progress import progress_bar
 from voxlake.evaluation.study_facts import StudyFacts, StudyFile
@@ -56,10 +57,12 @@ def deidentify(  # noqa: PLR0913 - each option of the command is a parameter
     report: str | Path | None = None,
     failed: str | Path | None = None,
     engine: str | Engine | None = None,
+    workers: int | None = None,
     timeout: float = 60.0,
     memory: int = 4 * 2**30,
     limit: int = 4 * 2**30,
     progress: bool | None = None,
+    metrics: str | Path | None = None,
 ) -> Run:
     """Take the identities out of files; no lake is needed.
 
@@ -92,6 +95,8 @@ def deidentify(  # noqa: PLR0913 - each option of the command is a parameter
         the file is readable by you alone.
     engine : str, optional
         ``"serial"`` or ``"processes:N"``; by default a process for each core.
+    workers : int, optional
+        How many processes the default engine has.
     timeout : float
         Seconds that one file may take.
     memory : int
@@ -100,6 +105,8 @@ def deidentify(  # noqa: PLR0913 - each option of the command is a parameter
         Bytes of the largest file that is read.
     progress : bool, optional
         Whether to show a progress bar; by default only on a terminal.
+    metrics : path, optional
+        File that says how the run goes, for Prometheus; written every few seconds.
 
     Returns
     -------
@@ -123,24 +130,28 @@ def deidentify(  # noqa: PLR0913 - each option of the command is a parameter
     table = load_mapping(mapping) if mapping is not None else None
     opened = [open_source(source, mapping=table) for source in sources]
     folder = None if dry_run or output is None else Path(output)
-    tally = _Tally(rules, listed=dry_run)
+    tally = _Tally(rules, listed=dry_run, reported=report is not None)
     tally.result["output"] = "nothing: a dry run" if folder is None else str(folder)
-    with _key_file(key, lasting=not dry_run) as key_file:
+    with _key_file(key, lasting=not dry_run) as key_file, metrics_file(metrics, tally.facts):
         tally.result["key"] = "one for this run only" if key_file.parent.name == _BRIEF else str(key_file)
         patients = None
         if pseudonyms is not None:
             patients = PseudonymListReference.make(pseudonyms, unlisted, LakeKey.from_file(key_file))
         cleaning = Cleaning(rules, key_file, folder, limit, patients)
-        with using_engine(engine) as workers, progress_bar("deidentify", enabled=progress) as bar:
-            for window in chain.from_iterable(_windows(source, workers.workers) for source in opened):
-                results = map_groups(workers, cleaning, _groups(window), timeout=timeout, memory=memory)
+        with (
+            using_engine(engine, workers) as pool,
+            progress_bar("deidentify", enabled=progress, counts=tally.facts.counts) as bar,
+        ):
+            tally.facts.workers = pool.workers
+            for window in chain.from_iterable(_windows(source, pool.workers) for source in opened):
+                results = map_groups(pool, cleaning, _groups(window), timeout=timeout, memory=memory)
                 tally.add(window, [one for group in results for one in group])
                 bar.advance(len(window))
-    if report is not None:
-        Path(report).write_text(study_page(tally.studies(), created=tally.started), encoding="utf-8")
-        tally.result["report"] = str(report)
-    if failed is not None:
-        _write_failed(Path(failed), tally.failed)
+        if report is not None:
+            Path(report).write_text(study_page(tally.studies(), created=tally.started), encoding="utf-8")
+            tally.result["report"] = str(report)
+        if failed is not None:
+            _write_failed(Path(failed), tally.failed)
     return tally.run()
 
 
@@ -185,11 +196,14 @@ def _groups(window: Sequence[Item]) -> list[Sequence[Item]]:
 class _Tally:
     """Adds up what became of the files."""
 
-    def __init__(self, policy: Policy, *, listed: bool) -> None:
+    def __init__(self, policy: Policy, *, listed: bool, reported: bool) -> None:
         self._policy = policy
         self._listed = listed
+        self._reported = reported
         self._started, self._clock = datetime.now(UTC), time.monotonic()
         self._counts: Counter[str] = Counter(seen=0)
+        run_id = f"{self._started:%Y%m%dT%H%M%S%f}-{uuid4().hex[:6]}"
+        self.facts = RunFacts("deidentify", self._counts, run_id)
         self._reasons: Counter[str] = Counter()
         self._changes: Counter[str] = Counter()
         self._waived: Counter[str] = Counter()
@@ -206,6 +220,7 @@ class _Tally:
                 self._count("ignored", item.ignored)
                 continue
             one = next(left)
+            self.facts.bytes += item.size or 0
             if isinstance(one, Lost):
                 one = CleanedFile("failed", one.failure.reason, one.failure.message)
             self._count(one.outcome, one.reason)
@@ -232,7 +247,10 @@ class _Tally:
         if self._listed:
             self._elements.update(one.shape.actions)
         study = (one.study or "no study", one.patient or "")
-        self._studies.setdefault(study, []).append(StudyFile(one.name, one.sha256, one.shape, one.series))
+        files = self._studies.setdefault(study, [])
+        if self._reported:
+            # Only the report needs every file; without it the run stays small.
+            files.append(StudyFile(one.name, one.sha256, one.shape, one.series))
 
     def studies(self) -> list[StudyFacts]:
         """Return what the report shows."""
@@ -257,7 +275,7 @@ class _Tally:
                 for (path, keyword, action, why), count in sorted(self._elements.items())
             ]
         return Run(
-            run_id=f"{self._started:%Y%m%dT%H%M%S%f}-{uuid4().hex[:6]}",
+            run_id=self.facts.run_id,
             verb="deidentify",
             arguments={"policy_digest": self._policy.digest(), "dry_run": self._listed},
             outcome="done",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
+from pathlib import Path
 from typing import Any
 
 from voxlake.core.run import Run
@@ -28,25 +29,35 @@ _FINDINGS_AT_ONCE = 5_000
 _SHARE_OF_MEMORY = 4
 _SEVERITIES = ("error", "warning", "info")
 
+# So many images are listed at a time, whatever the size of the lake.
+_LISTED_AT_ONCE = 100_000
+
+_COUNT = """
+select count(distinct sha256) as images from {instances} as instances
+where pixel_offset is not null or format <> 'dicom'
+"""
 _IMAGES = f"""
 select distinct on (instances.sha256) instances.sha256, pack, "offset", length, format,
     fingerprints.sha256 is not null as done
 from {{instances}} as instances left join
     (select sha256 from fingerprints where version = {VERSION}) as fingerprints using (sha256)
-where pixel_offset is not null or format <> 'dicom'
+where (pixel_offset is not null or format <> 'dicom')
+    and instances.sha256 >= $low and instances.sha256 < $high
 order by instances.sha256
 """
 
 
-def check(
+def check(  # noqa: PLR0913 - each option of the command is a parameter
     lake: Lake,
     cohort: str | None = None,
     *,
     pixels: bool = True,
     engine: str | Engine | None = None,
+    workers: int | None = None,
     timeout: float = 120.0,
     memory: int = 4 * 2**30,
     progress: bool | None = None,
+    metrics: str | Path | None = None,
 ) -> Run:
     """Look for what is wrong with the data: gaps, blanks, duplicates, contradictions.
 
@@ -65,12 +76,16 @@ def check(
         that were.
     engine : str, optional
         ``"serial"`` or ``"processes:N"``; by default a process for each core.
+    workers : int, optional
+        How many processes the default engine has.
     timeout : float
         Seconds that one image may take.
     memory : int
         Bytes that one worker may take.
     progress : bool, optional
         Whether to show a progress bar; by default only on a terminal.
+    metrics : path, optional
+        File that says how the run goes, for Prometheus; written every few seconds.
 
     Returns
     -------
@@ -91,16 +106,22 @@ def check(
     chosen = None if cohort is None else get_cohort(lake, cohort)
     scope = Scope(lake, None if chosen is None else chosen.cohort_id)
     named = None if chosen is None else f"{chosen.name}@{chosen.version}"
-    with start_run(lake, "check", {"cohort": named, "pixels": pixels}) as recorder:
+    with start_run(lake, "check", {"cohort": named, "pixels": pixels}, metrics=metrics) as recorder:
         if pixels:
             work = Fingerprinting(lake.reference, memory // _SHARE_OF_MEMORY)
-            with using_engine(engine) as workers, progress_bar("check", enabled=progress) as bar:
-                for window in _windows(_missing(scope, recorder), workers.workers):
-                    results = map_groups(workers, work, window, timeout=timeout, memory=memory)
+            total = _count(scope)
+            with (
+                using_engine(engine, workers) as pool,
+                progress_bar("check", total, enabled=progress, counts=recorder.counts) as bar,
+            ):
+                recorder.facts.workers = pool.workers
+                for window in _windows(_missing(scope, recorder, total), pool.workers):
+                    results = map_groups(pool, work, window, timeout=timeout, memory=memory)
                     for row, one in zip(chain(*window), chain(*results), strict=True):
                         _settle(recorder, row["sha256"], one)
+                        recorder.facts.bytes += row["length"]
                     recorder.commit_if_due()
-                    bar.advance(sum(map(len, window)))
+                    bar.reach(recorder.settled)
             recorder.commit()
         found = [_apply(recorder, scope, rule) for rule in RULES.values()]
         seen = [line for line in found if line["found"]]
@@ -112,15 +133,23 @@ def check(
     return recorder.run
 
 
-def _missing(scope: Scope, recorder: Recorder) -> Iterator[dict[str, Any]]:
+def _count(scope: Scope) -> int:
+    return sum(row["images"] for row in scope.rows(_COUNT))
+
+
+def _missing(scope: Scope, recorder: Recorder, total: int) -> Iterator[dict[str, Any]]:
     """Images that were not measured yet; every image is counted."""
-    rows = sorted(scope.rows(_IMAGES), key=lambda row: (row["pack"], row["offset"]))
-    for row in rows:
-        recorder.saw()
-        if row["done"]:
-            recorder.outcome(row["sha256"], "already")
-        else:
-            yield row
+    pages = -(-total // _LISTED_AT_ONCE)
+    # Digests are evenly spread; no hexadecimal digit is as high as a g.
+    bounds = [f"{number * 16**8 // pages:08x}" for number in range(pages)] + ["g"]
+    for low, high in pairwise(bounds):
+        page = scope.rows(_IMAGES, {"low": low, "high": high})
+        for row in sorted(page, key=lambda row: (row["pack"], row["offset"])):
+            recorder.saw()
+            if row["done"]:
+                recorder.outcome(row["sha256"], "already")
+            else:
+                yield row
 
 
 def _windows(rows: Iterable[dict[str, Any]], workers: int) -> Iterator[list[tuple[dict[str, Any], ...]]]:

@@ -31,7 +31,9 @@ def erase(
     yes: bool = False,
     original: bool = False,
     reason: str = "withdrawn",
-    engine: str | Engine | None = "processes:1",
+    engine: str | Engine | None = None,
+    workers: int | None = None,
+    memory: int = 4 * 2**30,
 ) -> Run:
     """Delete everything of a patient from the lake and its history, and write a receipt.
 
@@ -56,6 +58,10 @@ def erase(
         A code of your own, for example ``"consent_revoked"``. No names: it is stored in the clear.
     engine : str, optional
         Where items in quarantine are opened to see whose they are; by default a process of its own.
+    workers : int, optional
+        How many processes the default engine has.
+    memory : int
+        Bytes that one worker may take.
 
     Returns
     -------
@@ -83,8 +89,8 @@ def erase(
     plan = load_plan(lake, mac)
     begun = plan is not None
     if plan is None:
-        with using_engine(engine) as workers:
-            plan = make_plan(lake, who, mac, reason, workers)
+        with using_engine(engine, 1 if engine is None and workers is None else workers) as pool:
+            plan = make_plan(lake, who, mac, reason, pool, memory)
     if not yes:
         raise UsageError(f"erase cannot be taken back; it would delete {_said(plan)}. Do it with --yes")
     known = withdrawal_of(lake, mac)

@@ -86,10 +86,10 @@ class Plan:
         return tuple(sorted(self.rows, key=lambda name: (name == "withdrawals", list(TABLES).index(name))))
 
 
-def make_plan(lake: Lake, patient: str, mac: str, reason: str, engine: Engine) -> Plan:
-    """Work out what belongs to a patient; nothing is changed."""
+def make_plan(lake: Lake, patient: str, mac: str, reason: str, engine: Engine, memory: int) -> Plan:
+    """Work out what belongs to a patient; nothing is changed. A worker may take `memory` bytes."""
     names = gather_names(lake, patient, stand_in=f"erased-{mac[:12]}")
-    quarantine, unknown = find_quarantined(lake, names, engine)
+    quarantine, unknown = find_quarantined(lake, names, engine, memory)
     # The identifiers of sealed items are names too: their rows go as well.
     sealed = {path.rpartition("/")[2] for path in quarantine}
     names = Names(

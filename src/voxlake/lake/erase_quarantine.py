@@ -22,13 +22,14 @@ from voxlake.store.rewrite import raw_rows
 __all__ = ["Owner", "find_quarantined"]
 
 _SECONDS = 60.0
-_MEMORY = 4 * 2**30
-
 Whose = Literal["patient", "other", "unknown"]
 
 
-def find_quarantined(lake: Lake, names: Names, engine: Engine) -> tuple[set[str], int]:
-    """Paths of the sealed items of a patient, and of how many others nobody can tell whose they are."""
+def find_quarantined(lake: Lake, names: Names, engine: Engine, memory: int) -> tuple[set[str], int]:
+    """Paths of the sealed items of a patient, and of how many others nobody can tell whose they are.
+
+    `memory` is what a worker may take, in bytes; not enforced on systems that cannot.
+    """
     known: set[str] = set()
     removal = Removal("quarantine", names)
     for rows in raw_rows(lake.tables, "quarantine"):
@@ -38,8 +39,8 @@ def find_quarantined(lake: Lake, names: Names, engine: Engine) -> tuple[set[str]
     open_ = sorted(there - known)
     owner = Owner(lake.reference, patient_mac(lake, names.patient))
     unknown = 0
-    memory = _MEMORY if can_cap_memory() else None
-    for outcome in engine.map(owner, open_, timeout=_SECONDS, memory=memory):
+    cap = memory if can_cap_memory() else None
+    for outcome in engine.map(owner, open_, timeout=_SECONDS, memory=cap):
         if outcome.value == "patient":
             known.add(outcome.item)
         elif outcome.value != "other":

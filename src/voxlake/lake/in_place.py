@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ def check_in_place(policy: Policy) -> None:
         )
 
 
-def register(row: dict[str, Any], item: Item, data: bytes) -> None:
+def register(row: dict[str, Any], item: Item, length: int, digest: str) -> None:
     """Complete a row of `instances` with the place of its file.
 
     The row stays as it is if the item is no file of its own on this machine (a member of an archive, an
@@ -41,14 +40,16 @@ def register(row: dict[str, Any], item: Item, data: bytes) -> None:
         Row of `instances`; gets ``pack``, ``offset``, ``length``, ``sha256``.
     item : Item
         Where the bytes come from.
-    data : bytes
-        All of them.
+    length : int
+        Number of its bytes.
+    digest : str
+        SHA-256 (hex) of them.
     """
     source = item.item if isinstance(item, MappedItem) else item
     if isinstance(source, FileItem):
         row |= {
             "pack": Path(source.path).absolute().as_uri(),
             "offset": 0,
-            "length": len(data),
-            "sha256": sha256(data).hexdigest(),
+            "length": length,
+            "sha256": digest,
         }

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from voxlake.engine.contract import Engine
 from voxlake.engine.open import using_engine
 from voxlake.engine.progress import progress_bar
 from voxlake.lake.admit import Admission
-from voxlake.lake.grouped import Lost, map_groups
+from voxlake.lake.grouped import Lost, stream_groups
 from voxlake.lake.in_place import check_in_place
 from voxlake.lake.intake import Intake, source_mac
 from voxlake.lake.lake import Lake
@@ -34,8 +33,9 @@ from voxlake.sources.open import open_source
 
 __all__ = ["ingest"]
 
-# A group is what a worker takes at a time and what one pack may hold; a window is what is committed in
-# source order, so that which of two conflicting files comes first never depends on which worker was faster.
+# A group is what a worker takes at a time and what one pack may hold. Groups are admitted in source order, so
+# that which of two conflicting files comes first never depends on which worker was faster; a window is how
+# many may wait for a slow one before them.
 _GROUP_FILES = 64
 _GROUP_BYTES = 64 * 2**20
 _WINDOW_GROUPS_PER_WORKER = 16
@@ -52,10 +52,12 @@ def ingest(  # noqa: PLR0913 - each option of the command is a parameter
     in_place: bool = False,
     compress: Compression | None = None,
     engine: str | Engine | None = None,
+    workers: int | None = None,
     timeout: float = 60.0,
     memory: int = 4 * 2**30,
     limit: int = 4 * 2**30,
     progress: bool | None = None,
+    metrics: str | Path | None = None,
     watch: bool = False,
     every: float = 10.0,
     each_run: Callable[[Run], object] | None = None,
@@ -91,6 +93,8 @@ def ingest(  # noqa: PLR0913 - each option of the command is a parameter
         proven to give the same file back (`original_bytes`).
     engine : str, optional
         ``"serial"`` or ``"processes:N"``; by default a process for each core.
+    workers : int, optional
+        How many processes the default engine has.
     timeout : float
         Seconds that one file may take.
     memory : int
@@ -99,6 +103,8 @@ def ingest(  # noqa: PLR0913 - each option of the command is a parameter
         Bytes of the largest file that is taken in.
     progress : bool, optional
         Whether to show a progress bar; by default only on a terminal.
+    metrics : path, optional
+        File that says how the run goes, for Prometheus; written every few seconds.
     watch : bool
         Keep ingesting folders: look again and again, take in what has come and is complete, until Ctrl-C.
     every : float
@@ -141,10 +147,12 @@ def ingest(  # noqa: PLR0913 - each option of the command is a parameter
             in_place=in_place,
             compress=compress,
             engine=engine,
+            workers=workers,
             timeout=timeout,
             memory=memory,
             limit=limit,
             progress=progress,
+            metrics=metrics,
         )
         return keep_ingesting(lambda found: again(*found), sources, every=every, each_run=each_run)
     table = load_mapping(mapping) if mapping is not None else None
@@ -159,15 +167,19 @@ def ingest(  # noqa: PLR0913 - each option of the command is a parameter
         "key_fingerprint": lake.key.fingerprint,
         "pseudonyms": None if patients is None else [patients.digest, patients.unlisted],
     }
-    with start_run(lake, "ingest", arguments) as recorder:
+    with start_run(lake, "ingest", arguments, metrics=metrics) as recorder:
         job = _Job(lake, recorder, Intake(lake.reference, rules, limit, patients, in_place, compress))
         changes: Counter[str] = Counter()
-        with using_engine(engine) as workers, progress_bar("ingest", enabled=progress) as bar:
+        with (
+            using_engine(engine, workers) as pool,
+            progress_bar("ingest", enabled=progress, counts=recorder.counts) as bar,
+        ):
+            recorder.facts.workers = pool.workers
             for source in opened:
-                for window in _windows(job.wanted(source), workers.workers):
-                    taken = job.take(window, workers, timeout=timeout, memory=memory)
-                    changes.update(job.admit(window, taken, source.labels_digest))
-                    bar.advance(sum(map(len, window)))
+                for group, taken in job.take(source, pool, timeout=timeout, memory=memory):
+                    changes.update(job.admit(group, taken, source.labels_digest))
+                    recorder.facts.bytes += sum(item.size or 0 for item in group)
+                    bar.reach(recorder.settled)
         recorder.commit()
         recorder.result |= {
             "policy": rules.name,
@@ -213,20 +225,29 @@ class _Job:
                 self.recorder.outcome(item_id(self.lake, item.name), "ignored", reason=item.ignored)
 
     def take(
-        self, window: Sequence[Sequence[Item]], engine: Engine, *, timeout: float, memory: int
-    ) -> list[Taken]:
-        """Take in the groups of a window; results are in source order."""
-        results = map_groups(engine, self.intake, window, timeout=timeout, memory=memory)
-        return [
-            self._lost(item, one) if isinstance(one, Lost) else one
-            for item, one in zip(chain(*window), chain(*results), strict=True)
-        ]
+        self, source: Source, engine: Engine, *, timeout: float, memory: int
+    ) -> Iterator[tuple[Sequence[Item], list[Taken]]]:
+        """Take in the items of a source, group by group in source order."""
+        done = stream_groups(
+            engine,
+            self.intake,
+            _groups(self.wanted(source)),
+            window=_WINDOW_GROUPS_PER_WORKER * engine.workers,
+            timeout=timeout,
+            memory=memory,
+        )
+        for group, results in done:
+            yield (
+                group,
+                [
+                    self._lost(item, one) if isinstance(one, Lost) else one
+                    for item, one in zip(group, results, strict=True)
+                ],
+            )
 
-    def admit(
-        self, window: Sequence[Sequence[Item]], taken: Sequence[Taken], labels_digest: str | None
-    ) -> Counter[str]:
-        """Add the rows of a window; returns what de-identification changed, and how often."""
-        self.admission.admit(list(chain(*window)), taken, labels_digest)
+    def admit(self, group: Sequence[Item], taken: Sequence[Taken], labels_digest: str | None) -> Counter[str]:
+        """Add the rows of a group; returns what de-identification changed, and how often."""
+        self.admission.admit(group, taken, labels_digest)
         changes: Counter[str] = Counter()
         for one in taken:
             changes.update(one.changes)
@@ -254,12 +275,6 @@ class _Job:
         return Taken(
             name, "quarantined", mac, quarantine=row, reason=reason, detail=detail, attempts=lost.attempts
         )
-
-
-def _windows(items: Iterable[Item], workers: int) -> Iterator[list[tuple[Item, ...]]]:
-    groups = _groups(items)
-    while window := list(islice(groups, _WINDOW_GROUPS_PER_WORKER * workers)):
-        yield window
 
 
 def _groups(items: Iterable[Item]) -> Iterator[tuple[Item, ...]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from types import MappingProxyType
@@ -15,19 +15,17 @@ from typing import Any, Literal
 
 from voxlake.core.errors import ItemError
 from voxlake.dicom.frame_index import frame_ranges
-from voxlake.dicom.header import scan_bytes
-from voxlake.dicom.physics import read_physics
-from voxlake.dicom.read import is_dicomdir, read_dataset
+from voxlake.dicom.header import Scanner
 from voxlake.lake.deidentifications import each_shape_once
 from voxlake.lake.in_place import register
+from voxlake.lake.incoming import read_incoming
 from voxlake.lake.lake import Lake, LakeReference
 from voxlake.lake.originals import Compression, stored_form
 from voxlake.lake.quarantine import CONFLICT, item_id, quarantine_id, quarantined
 from voxlake.lake.taken import Taken
 from voxlake.lake.withdrawals import WITHDRAWN, patient_of, refuse_withdrawn, withdrawn_macs
-from voxlake.privacy.deidentify import deidentify
+from voxlake.privacy.deidentify import Deidentified, Deidentifier
 from voxlake.privacy.images import strip_metadata
-from voxlake.privacy.pixel_facts import dicom_facts
 from voxlake.privacy.pixels import PixelFacts, check_pixels
 from voxlake.privacy.policy import Policy
 from voxlake.privacy.pseudonym_list import PseudonymListReference
@@ -43,6 +41,8 @@ __all__ = ["Intake", "source_mac"]
 _NOT_SEALED: Mapping[str, Literal["rejected", "ignored"]] = MappingProxyType(
     {"policy_rejected": "rejected", WITHDRAWN: "rejected", "ignored_system_file": "ignored"}
 )
+# A group is hardly larger, but for sources that do not say how large their files are.
+_BYTES_AT_ONCE = 64 * 2**20
 
 
 def source_mac(lake: Lake, data: bytes) -> str:
@@ -55,18 +55,35 @@ class _Opened:
     lake: Lake
     pseudonymiser: Pseudonymiser
     policy_digest: str
-    withdrawn: frozenset[str]
+    deidentifier: Deidentifier
+    withdrawn: frozenset[str] = frozenset()
+    withdrawals_version: int | None = None
+    scanner: Scanner = field(default_factory=Scanner)
 
 
 @dataclass
 class _Kept:
     """A file that goes into a pack, with its row as far as it is known."""
 
-    place: int
     data: bytes
     row: dict[str, Any]
     changes: dict[str, int]
     shape: Shape
+    digest: str | None = None
+
+
+@dataclass
+class _Source:
+    """An item as it was read, with what it is called in the lake."""
+
+    item: Item
+    name: str
+    data: bytes | None = None
+    digest: bytes | None = None
+    mac: str | None = None
+    conflict: str | None = None
+    error: ItemError | None = None
+    seconds: float = 0.0
 
 
 @dataclass
@@ -105,12 +122,47 @@ class Intake:
         opened = self._opened()
         taken: list[Taken] = []
         kept: list[_Kept] = []
-        for place, item in enumerate(group):
-            start = time.perf_counter()
-            result = self._take(opened, item, place, kept)
-            taken.append(replace(result, seconds=round(time.perf_counter() - start, 6)))
+        for files in self._read_in(opened, group):
+            macs = [file.mac for file in files if file.mac is not None]
+            known = {
+                mac for mac, _ in opened.lake.lookup.known([(mac, opened.policy_digest) for mac in macs])
+            }
+            conflicts = opened.lake.lookup.quarantined([file.conflict for file in files if file.conflict])
+            for file in files:
+                start = time.perf_counter()
+                result = self._take(opened, file, kept, known, conflicts)
+                seconds = file.seconds + time.perf_counter() - start
+                taken.append(replace(result, seconds=round(seconds, 6)))
+                # What is stored is in `kept`; the rest need not wait for the end of the group.
+                file.data = None
         _pack(opened.lake, kept)
         return each_shape_once(taken)
+
+    def _read_in(self, opened: _Opened, group: Sequence[Item]) -> Iterator[list[_Source]]:
+        """Read files in lots of bounded size, so that the look-up is asked once for each lot."""
+        files: list[_Source] = []
+        size = 0
+        for item in group:
+            start = time.perf_counter()
+            file = _Source(item, item_id(opened.lake, item.name))
+            try:
+                file.data = item.read(self.limit)
+            except ItemError as error:
+                file.error = error
+            else:
+                file.digest = sha256(file.data).digest()
+                file.mac = opened.lake.key.mac("source", file.digest).hex()
+                file.conflict = quarantine_id(
+                    opened.lake, item.name, file.mac, opened.policy_digest, CONFLICT
+                )
+                size += len(file.data)
+            file.seconds = time.perf_counter() - start
+            files.append(file)
+            if size >= _BYTES_AT_ONCE:
+                yield files
+                files, size = [], 0
+        if files:
+            yield files
 
     def _opened(self) -> _Opened:
         if "it" not in self._cache:
@@ -118,38 +170,35 @@ class Intake:
             lake.lookup.sync(lake.tables)
             patients = None if self.patients is None else self.patients.open(lake.key)
             names = Pseudonymiser(lake.key, patients)
-            self._cache["it"] = _Opened(lake, names, self.policy.digest(), withdrawn_macs(lake))
-        return self._cache["it"]
+            self._cache["it"] = _Opened(lake, names, self.policy.digest(), Deidentifier(self.policy, names))
+        opened = self._cache["it"]
+        # Whoever withdraws while a long ingest runs is not taken in any more from then on.
+        version = opened.lake.tables.version("withdrawals")
+        if version != opened.withdrawals_version:
+            opened.withdrawn = withdrawn_macs(opened.lake)
+            opened.withdrawals_version = version
+        return opened
 
-    def _take(self, opened: _Opened, item: Item, place: int, kept: list[_Kept]) -> Taken:
-        name = item_id(opened.lake, item.name)
-        labels, data, mac = item.hints.labels, None, None
+    def _take(
+        self, opened: _Opened, source: _Source, kept: list[_Kept], known: set[str], conflicts: set[str]
+    ) -> Taken:
+        item, labels = source.item, source.item.hints.labels
         try:
-            data = item.read(self.limit)
-            mac = source_mac(opened.lake, data)
+            if source.data is None or source.mac is None:
+                raise source.error or ItemError("unreadable_source", "there is nothing to read")
             patient = self._patient(opened, item)
-            if opened.lake.lookup.known([(mac, opened.policy_digest)]):
-                return Taken(name, "already", mac, labels=labels, patient=patient)
-            self._check_conflict(opened, item, mac)
-            file = self._read(opened, item, data)
+            if source.mac in known:
+                return Taken(source.name, "already", source.mac, labels=labels, patient=patient)
+            _check_conflict(source, conflicts)
+            file = self._read(opened, item, source.data)
         except ItemError as error:
-            return self._refused(opened, item, name, data, mac, error)
-        file.place = place
-        if file.row["format"] == "dicom":
-            file.row["frame_offsets"], file.row["frame_lengths"] = frame_ranges(file.data, file.row)
-        if self.in_place and file.data == data:
-            register(file.row, item, data)
-            file.data = b"" if "pack" in file.row else data
-        file.row |= {
-            "source_mac": mac,
-            "policy_digest": opened.policy_digest,
-            "deidentification": file.shape.digest,
-        }
+            return self._refused(opened, source, error)
+        self._complete(opened, file, source)
         kept.append(file)
         return Taken(
-            name,
+            source.name,
             "new",
-            mac,
+            source.mac,
             row=file.row,
             labels=labels,
             patient=patient,
@@ -158,21 +207,29 @@ class Intake:
             shape=file.shape,
         )
 
-    def _check_conflict(self, opened: _Opened, item: Item, mac: str) -> None:
-        """Refuse at once what was in conflict before, so that running again writes nothing."""
-        known = quarantine_id(opened.lake, item.name, mac, opened.policy_digest, CONFLICT)
-        if opened.lake.lookup.quarantined([known]):
-            raise ItemError(CONFLICT, "its SOPInstanceUID is already stored with other content")
+    def _complete(self, opened: _Opened, file: _Kept, source: _Source) -> None:
+        """Add to a row what does not come from the header."""
+        if file.row["format"] == "dicom":
+            file.row["frame_offsets"], file.row["frame_lengths"] = frame_ranges(file.data, file.row)
+        if source.digest is not None and (file.data is source.data or file.data == source.data):
+            file.digest = source.digest.hex()
+            if self.in_place:
+                register(file.row, source.item, len(file.data), file.digest)
+                file.data = b"" if "pack" in file.row else file.data
+        file.row |= {
+            "source_mac": source.mac,
+            "policy_digest": opened.policy_digest,
+            "deidentification": file.shape.digest,
+        }
 
-    def _refused(
-        self, opened: _Opened, item: Item, name: str, data: bytes | None, mac: str | None, error: ItemError
-    ) -> Taken:
+    def _refused(self, opened: _Opened, source: _Source, error: ItemError) -> Taken:
+        name, mac = source.name, source.mac
         if error.reason in _NOT_SEALED:
             return Taken(name, _NOT_SEALED[error.reason], mac, reason=error.reason, detail=error.message)
         row = quarantined(
             opened.lake,
-            item.name,
-            data,
+            source.item.name,
+            source.data,
             mac=mac,
             policy_digest=opened.policy_digest,
             reason=error.reason,
@@ -202,24 +259,26 @@ class Intake:
         return file
 
     def _dicom(self, opened: _Opened, item: Item, data: bytes) -> _Kept:
-        original = read_dataset(data)
-        if is_dicomdir(original):
-            raise ItemError("ignored_system_file", "an index of a medium (DICOMDIR), under whatever name")
-        self._refuse_withdrawn(opened, item, original)
-        waived = check_pixels(dicom_facts(original, data, modality=item.hints.modality), self.policy)
-        physics = read_physics(original)
-        clean = deidentify(data, self.policy, opened.pseudonymiser, patient=item.hints.patient)
-        stored, origin = stored_form(clean.data, self.compress)
-        row = scan_bytes(stored) | origin
-        row |= {name: value for name, value in physics.items() if value is not None}
-        row |= {"format": "dicom", "patient_id": clean.patient_id}
-        return _Kept(0, stored, row, dict(clean.changes), dicom_shape(clean, self.policy, waived))
-
-    def _refuse_withdrawn(self, opened: _Opened, item: Item, original: Any) -> None:
+        policy, hints = self.policy, item.hints
+        keeps = policy.profile == "none"
+        tags = keeps or bool(opened.withdrawn)
+        incoming = read_incoming(
+            data, tags=tags, checked=not keeps, modality=hints.modality, scanner=opened.scanner
+        )
         if opened.withdrawn:
-            keeps = self.policy.profile == "none"
-            who = patient_of(original, opened.pseudonymiser, hint=item.hints.patient, keeps_names=keeps)
+            who = patient_of(incoming.header, opened.pseudonymiser, hint=hints.patient, keeps_names=keeps)
             refuse_withdrawn(opened.lake, opened.withdrawn, who)
+        waived = () if incoming.facts is None else check_pixels(incoming.facts, policy)
+        if keeps:
+            who = patient_of(incoming.header, opened.pseudonymiser, hint=hints.patient, keeps_names=True)
+            clean = Deidentified(data, who)
+        else:
+            clean = opened.deidentifier(data, patient=hints.patient)
+        stored, origin = stored_form(clean.data, self.compress)
+        same = incoming.row is not None and stored is data
+        row = {**(incoming.row or {}), **origin} if same else opened.scanner.scan_bytes(stored) | origin
+        row |= {**incoming.physics, "format": "dicom", "patient_id": clean.patient_id}
+        return _Kept(stored, row, dict(clean.changes), dicom_shape(clean, policy, waived))
 
     def _image(
         self, opened: _Opened, item: Item, data: bytes, kind: Literal["png", "jpeg", "tiff", "nifti", "nrrd"]
@@ -246,7 +305,13 @@ class Intake:
         }
         changed = clean != data
         shape = image_shape(kind, self.policy, changed=changed, waived=waived)
-        return _Kept(0, clean, row, {"metadata_stripped": 1} if changed else {}, shape)
+        return _Kept(clean, row, {"metadata_stripped": 1} if changed else {}, shape)
+
+
+def _check_conflict(source: _Source, conflicts: set[str]) -> None:
+    """Refuse at once what was in conflict before, so that running again writes nothing."""
+    if source.conflict in conflicts:
+        raise ItemError(CONFLICT, "its SOPInstanceUID is already stored with other content")
 
 
 def _pack(lake: Lake, kept: Sequence[_Kept]) -> None:
@@ -257,7 +322,9 @@ def _pack(lake: Lake, kept: Sequence[_Kept]) -> None:
             continue
         by_series[file.row["series_instance_uid"]].append(file)
     for files in by_series.values():
-        for file, entry in zip(files, write_pack(lake.objects, [file.data for file in files]), strict=True):
+        digests = [file.digest for file in files]
+        entries = write_pack(lake.objects, [file.data for file in files], digests)
+        for file, entry in zip(files, entries, strict=True):
             file.row |= {
                 "pack": entry.pack,
                 "offset": entry.offset,

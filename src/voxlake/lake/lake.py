@@ -18,6 +18,7 @@ from voxlake.core.toml import to_toml
 from voxlake.lake.views import VIEWS, cohort_views
 from voxlake.privacy.policy import Policy, load_policy
 from voxlake.privacy.policy import to_toml as policy_to_toml
+from voxlake.store.find import Found, find_uid
 from voxlake.store.keys import LakeKey, default_key_file
 from voxlake.store.lookup import Lookup
 from voxlake.store.objects import Objects
@@ -80,9 +81,9 @@ class Lake:
         self.url = url
         self.settings = settings
         self.objects = objects
-        self.tables = Tables(objects)
         self.key_file = key_file
         self._caches = Path.home() / ".cache" / "voxlake"
+        self.tables = Tables(objects, self._caches / settings.lake_id)
 
     def __repr__(self) -> str:
         return f"Lake({self.url!r})"
@@ -136,6 +137,13 @@ class Lake:
         """Folder of this machine for what can be made anew at any time."""
         return self._caches / self.settings.lake_id
 
+    def find(self, uid: str) -> Found | None:
+        """What a SOP, series or study UID names, and where its bytes lie; None for an unknown one.
+
+        One of tens of millions of instances is found in about a millisecond.
+        """
+        return find_uid(self.tables, self.cache, uid)
+
     def sql(self, statement: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> Result:
         """Query the tables and views of this lake, and nothing else."""
         extra = dict(VIEWS)
@@ -159,7 +167,7 @@ def open_lake(
     Parameters
     ----------
     url : str or Path
-        A folder.
+        A folder, or a place in a bucket (``s3://``, ``gs://``, ``az://``; see `Objects.open`).
     key : path, optional
         The key file. By default ``~/.config/voxlake/keys/<lake id>``; a new lake gets a new key there.
     policy : str or path, optional
@@ -172,7 +180,7 @@ def open_lake(
     NotFoundError
         There is no lake and `create` is False.
     LakeError
-        The folder holds other things, or a lake of a newer format.
+        The folder or prefix holds other things, or a lake of a newer format.
     """
     missing = NotFoundError(
         f"no lake at '{url}'; make one with `voxlake ingest SOURCE --lake {url}`, or name another with --lake"
@@ -208,7 +216,7 @@ def make_lake(
     Parameters
     ----------
     url : str or Path
-        A folder.
+        A folder, or a place in a bucket (``s3://``, ``gs://``, ``az://``; see `Objects.open`).
     key : path, optional
         The key file, as for `open_lake`.
     policy : str, path or Policy, optional
@@ -219,7 +227,7 @@ def make_lake(
     Raises
     ------
     LakeError
-        The folder holds other things.
+        The folder or prefix holds other things.
     """
     objects = Objects.open(str(url))
     # A lake whose making was cut short has its policy and no settings yet.

@@ -15,6 +15,7 @@ from voxlake.lake.lake import Lake, open_lake
 from voxlake.lake.manifest import Manifest, read_manifest, signed_by
 from voxlake.sources.ignore import is_system_file
 from voxlake.store.keys import LakeKey, default_key_file
+from voxlake.store.objects import is_remote
 from voxlake.store.packs import read_member
 
 __all__ = ["cohort_verify"]
@@ -49,7 +50,7 @@ def cohort_verify(
     manifest : path
         File that `cohort export` wrote.
     place : path
-        A lake, or a folder.
+        A lake (folder or URL), or a folder of files.
     key : path, optional
         Key file of the lake that wrote it, to check the signature too.
     read_bytes : bool
@@ -74,9 +75,11 @@ def cohort_verify(
     """
     whole = read_manifest(manifest)
     root = Path(place).expanduser()
-    if not root.is_dir():
+    if is_remote(place):
+        found = _in_lake(open_lake(place, create=False), whole, read_bytes=read_bytes)
+    elif not root.is_dir():
         raise NotFoundError("there is no such folder; name a lake or a folder of files")
-    if (root / _SETTINGS).is_file():
+    elif (root / _SETTINGS).is_file():
         found = _in_lake(open_lake(root, create=False), whole, read_bytes=read_bytes)
     else:
         found = _in_folder(root, whole, Path(manifest).expanduser())

@@ -52,7 +52,7 @@ def quarantined(
 ) -> dict[str, Any]:
     """Seal an item and return its row."""
     identifier = quarantine_id(lake, name, mac, policy_digest, reason)
-    if not lake.objects.exists(f"quarantine/{identifier}"):
+    if not lake.objects.holds(f"quarantine/{identifier}"):
         _seal(lake, name, identifier, data or b"")
     return {
         "quarantine_id": identifier,

@@ -9,10 +9,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from voxlake.core.run import Run, check_balance
+from voxlake.core.run import OUTCOMES, Run, check_balance
+from voxlake.engine.metrics import RunFacts, metrics_file
 from voxlake.lake.lake import Lake
 from voxlake.store.schema import TABLES
 
@@ -26,8 +28,8 @@ _ROWS_PER_COMMIT = 20_000
 class Recorder:
     """Collects what a run does; made by `start_run`.
 
-    Rows are committed table by table in the order in which tables were first used, the table of
-    outcomes last: an item is only said to be done when its rows are there.
+    Rows are committed table by table in the order in which tables were first used, `instances` after what
+    is said of them, the table of outcomes last: an item is only said to be done when its rows are there.
     """
 
     def __init__(self, lake: Lake, verb: str, arguments: Mapping[str, Any]) -> None:
@@ -37,6 +39,7 @@ class Recorder:
         self.started = datetime.now(UTC)
         self.run_id = f"{self.started:%Y%m%dT%H%M%S%f}-{uuid4().hex[:6]}"
         self.counts: Counter[str] = Counter(seen=0)
+        self.facts = RunFacts(verb, self.counts, self.run_id, lake.settings.lake_id)
         self.reasons: Counter[str] = Counter()
         self.result: dict[str, Any] = {}
         self.input_digest: str | None = None
@@ -53,6 +56,11 @@ class Recorder:
         if self._finished is None:
             raise RuntimeError("the run is not finished: read it after the with block")
         return self._finished
+
+    @property
+    def settled(self) -> int:
+        """How many items have their outcome."""
+        return sum(self.counts[name] for name in OUTCOMES)
 
     def saw(self, count: int = 1) -> None:
         """Count items as they come in, before anything can happen to them."""
@@ -120,7 +128,9 @@ class Recorder:
 
     def commit(self) -> None:
         """Commit all waiting rows."""
-        for table, rows in self._rows.items():
+        # Of an instance that is there already the next run says nothing any more; what was said of one that
+        # is not there yet is said again, and kept once.
+        for table, rows in sorted(self._rows.items(), key=lambda one: one[0] == "instances"):
             if rows:
                 self.lake.tables.append(table, rows)
                 rows.clear()
@@ -159,21 +169,31 @@ class Recorder:
 
 
 @contextmanager
-def start_run(lake: Lake, verb: str, arguments: Mapping[str, Any]) -> Iterator[Recorder]:
+def start_run(
+    lake: Lake, verb: str, arguments: Mapping[str, Any], *, metrics: str | Path | None = None
+) -> Iterator[Recorder]:
     """Record one execution of a verb.
 
     Whatever happens inside, the rows that are complete are committed and the run gets its row; an
     exception, Ctrl-C included, makes its outcome ``failed`` and goes on upwards.
 
+    Parameters
+    ----------
+    metrics : str or Path, optional
+        File that says how the run goes, for Prometheus; see `voxlake.engine.metrics.metrics_file`.
+
     Raises
     ------
     BalanceError
         An item that was seen has no outcome, or more than one.
+    UsageError
+        The metrics file cannot be written.
     """
     recorder = Recorder(lake, verb, arguments)
-    try:
-        yield recorder
-    except BaseException as error:
-        recorder.finish(error)
-        raise
-    recorder.finish(None)
+    with metrics_file(metrics, recorder.facts):
+        try:
+            yield recorder
+        except BaseException as error:
+            recorder.finish(error)
+            raise
+        recorder.finish(None)

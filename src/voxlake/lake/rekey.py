@@ -37,15 +37,17 @@ _LEFT_OUT = {"tags", "run_id", "committed_at"}
 _COLUMNS = ", ".join(f'"{one.name}"' for one in TABLES["instances"].columns if one.name not in _LEFT_OUT)
 
 
-def keys_rekey(
+def keys_rekey(  # noqa: PLR0913 - each option of the command is a parameter
     lake: Lake,
     new_lake: str | Path,
     *,
     new_key: str | Path | None = None,
     engine: str | Engine | None = None,
+    workers: int | None = None,
     timeout: float = 60.0,
     memory: int = 4 * 2**30,
     progress: bool | None = None,
+    metrics: str | Path | None = None,
 ) -> Run:
     """Make a new lake with other pseudonyms, UIDs and dates, without the original images.
 
@@ -64,12 +66,16 @@ def keys_rekey(
         Key file of the new lake, made if it is not there; by default in the usual place.
     engine : str, optional
         ``"serial"`` or ``"processes:N"``; by default a process for each core.
+    workers : int, optional
+        How many processes the default engine has.
     timeout : float
         Seconds that one object may take.
     memory : int
         Bytes that one worker may take.
     progress : bool, optional
         Whether to show a progress bar; by default only on a terminal.
+    metrics : path, optional
+        File that says how the run goes, for Prometheus; written every few seconds.
 
     Returns
     -------
@@ -100,9 +106,14 @@ def keys_rekey(
         "key_fingerprint": new.key.fingerprint,
         "policies": {digest: policy.model_dump(mode="json") for digest, policy in policies.items()},
     }
-    with start_run(new, "keys rekey", arguments) as recorder:
+    with start_run(new, "keys rekey", arguments, metrics=metrics) as recorder:
         worker = RekeyObjects(lake.reference, new.reference, policies)
-        with using_engine(engine) as workers, progress_bar("keys rekey", enabled=progress) as bar:
+        ((total,),) = lake.sql("select count(*) from instances").rows()
+        with (
+            using_engine(engine, workers) as pool,
+            progress_bar("keys rekey", total, enabled=progress, counts=recorder.counts) as bar,
+        ):
+            recorder.facts.workers = pool.workers
             carry_shapes(lake, new, recorder)
             carry_quarantine(lake, new, recorder, settled=True)
             cohorts = 0
@@ -110,10 +121,11 @@ def keys_rekey(
                 for rows in _rows(lake, after, until):
                     wanted = _missing(new, recorder, rows)
                     groups = list(_groups(wanted))
-                    results = map_groups(workers, worker, groups, timeout=timeout, memory=memory)
+                    results = map_groups(pool, worker, groups, timeout=timeout, memory=memory)
                     for group, moved in zip(groups, results, strict=True):
                         _admit(new, recorder, group, moved)
                     recorder.commit_if_due()
+                    recorder.facts.bytes += sum(row["length"] for row in wanted)
                     bar.advance(len(rows))
                 recorder.commit()
                 if until is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from voxlake.core.errors import NotFoundError
@@ -24,7 +25,14 @@ __all__ = ["predict"]
 _AT_A_TIME = 256
 
 
-def predict(lake: Lake, model: str, cohort: str | Cohort, *, progress: bool | None = None) -> Run:
+def predict(
+    lake: Lake,
+    model: str,
+    cohort: str | Cohort,
+    *,
+    progress: bool | None = None,
+    metrics: str | Path | None = None,
+) -> Run:
     """Let a model speak about every prepared volume of a cohort.
 
     The probability is the mean over the networks of the model. Volumes of patients (or with images) that the
@@ -40,6 +48,8 @@ def predict(lake: Lake, model: str, cohort: str | Cohort, *, progress: bool | No
         Prepared under the plan of the model.
     progress : bool, optional
         Whether to show a progress bar; by default only on a terminal.
+    metrics : path, optional
+        File that says how the run goes, for Prometheus; written every few seconds.
 
     Returns
     -------
@@ -61,7 +71,7 @@ def predict(lake: Lake, model: str, cohort: str | Cohort, *, progress: bool | No
         "cohort": f"{who.name}@{who.version}",
         "cohort_id": who.cohort_id,
     }
-    with start_run(lake, "predict", arguments) as recorder:
+    with start_run(lake, "predict", arguments, metrics=metrics) as recorder:
         rows = volume_rows(who, speaker.row["plan_digest"])
         if not rows:
             raise NotFoundError(
@@ -72,7 +82,8 @@ def predict(lake: Lake, model: str, cohort: str | Cohort, *, progress: bool | No
         recorder.saw(len(rows))
         account_withdrawn(who, recorder)
         job = _Prediction(recorder, speaker, who)
-        with progress_bar("predict", len(rows), enabled=progress) as bar:
+        recorder.facts.workers = 1
+        with progress_bar("predict", len(rows), enabled=progress, counts=recorder.counts) as bar:
             for start in range(0, len(rows), _AT_A_TIME):
                 part = rows[start : start + _AT_A_TIME]
                 job.speak(part)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import NamedTuple, TypeAlias
 
 from voxlake.dicom.nodes import keyword_of, tag_text
 
-__all__ = ["Change", "Changes"]
+__all__ = ["Change", "Changes", "Noted"]
+
+Noted: TypeAlias = tuple[str, int, str, str]
+"""Path of the item, tag, action, why."""
 
 
 class Change(NamedTuple):
@@ -35,8 +40,15 @@ class Change(NamedTuple):
 class Changes:
     """Changes in the order in which they were made; put into words only when somebody asks."""
 
-    def __init__(self) -> None:
-        self._noted: list[tuple[str, int, str, str]] = []
+    def __init__(self, noted: Iterable[Noted] = ()) -> None:
+        self._noted: list[Noted] = list(noted)
+
+    def __len__(self) -> int:
+        return len(self._noted)
+
+    def noted(self, start: int = 0, end: int | None = None) -> tuple[Noted, ...]:
+        """Return those from one number up to another, as they were noted."""
+        return tuple(self._noted[start:end])
 
     def note(self, path: str, tag: int, action: str, why: str) -> None:
         """Add one.
@@ -54,14 +66,25 @@ class Changes:
 
     def counts(self) -> dict[str, int]:
         """Return how often each action was taken, in alphabetical order."""
-        return dict(sorted(Counter(_named(action, tag) for _, tag, action, _ in self._noted).items()))
+        return dict(_counts(tuple(self._noted)))
 
     def report(self) -> tuple[Change, ...]:
         """Return all of them."""
-        return tuple(
-            Change(path + tag_text(tag), keyword_of(tag), _named(action, tag), why)
-            for path, tag, action, why in self._noted
-        )
+        return _report(tuple(self._noted))
+
+
+# The objects of a series have the same changes, in which there are no values.
+@lru_cache(maxsize=64)
+def _counts(noted: tuple[Noted, ...]) -> Mapping[str, int]:
+    return dict(sorted(Counter(_named(action, tag) for _, tag, action, _ in noted).items()))
+
+
+@lru_cache(maxsize=64)
+def _report(noted: tuple[Noted, ...]) -> tuple[Change, ...]:
+    return tuple(
+        Change(path + tag_text(tag), keyword_of(tag), _named(action, tag), why)
+        for path, tag, action, why in noted
+    )
 
 
 def _named(action: str, tag: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,47 +12,40 @@ from typing import NamedTuple
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from voxlake.core.errors import ItemError, UsageError
-from voxlake.dicom.nodes import Branch, Item, Leaf, keyword_of, tag_text
-from voxlake.dicom.parse_bytes import OddFileError, parse_file
+from voxlake.dicom.nodes import Branch, Item, Leaf, PrivateVr
+from voxlake.dicom.parse_bytes import OddFileError, ParsedFile, parse_file
 from voxlake.dicom.parse_dataset import parse_dataset, transfer_syntax
 from voxlake.dicom.read import read_dataset
 from voxlake.dicom.write_nodes import write_file
 from voxlake.privacy.changes import Change, Changes
-from voxlake.privacy.cleaning import cleaner_for
-from voxlake.privacy.identifiers import header_identifiers
+from voxlake.privacy.cleaning import Cleaner, cleaner_for
+from voxlake.privacy.identifiers import Searched, header_identifiers, searched
 from voxlake.privacy.markers import IMPLEMENTATION_UID, file_meta, markers
 from voxlake.privacy.overlays import embedded_overlays, without_overlay_bits
 from voxlake.privacy.own_actions import OwnActions
 from voxlake.privacy.own_rules import OwnRules
 from voxlake.privacy.policy import Policy
 from voxlake.privacy.pseudonyms import Pseudonymiser, normalise_identifier
+from voxlake.privacy.remains import outline_of, remaining
 from voxlake.privacy.rules import Action, Rules, required_in, rules_for
-from voxlake.privacy.values import Subject, Values
-from voxlake.privacy.walk import PATIENT_ID, PATIENT_NAME, Walker
-
-__all__ = ["IMPLEMENTATION_UID", "Change", "Deidentified", "deidentify", "preview"]
-
-_SOP_CLASS, _SOP_INSTANCE, _MODALITY = 0x00080016, 0x00080018, 0x00080060
-_STUDY_UID, _SERIES_UID = 0x0020000D, 0x0020000E
-_PIXELS, _METHOD_CODES = 0x7FE00010, 0x00120064
-_IMPLICIT, _EXPLICIT, _BIG_ENDIAN = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
-# Whatever a broken value makes pydicom or a codec raise: the object is refused, never half done.
-_BROKEN = (
-    ArithmeticError,
-    AttributeError,
-    BytesLengthException,
-    InvalidDicomError,
-    LookupError,
-    NotImplementedError,
-    OSError,
-    RecursionError,
-    TypeError,
-    ValueError,
-    struct.error,
+from voxlake.privacy.series_memory import BROKEN, SeriesMemory
+from voxlake.privacy.series_template import (
+    METHOD_CODES,
+    MODALITY,
+    SOP_CLASS,
+    SOP_INSTANCE,
+    STUDY_UID,
+    Seen,
 )
+from voxlake.privacy.values import Subject, Values
+from voxlake.privacy.walk import PATIENT_ID, PATIENT_NAME, Memory, Walker
+
+__all__ = ["IMPLEMENTATION_UID", "Change", "Deidentified", "Deidentifier", "deidentify", "preview"]
+
+_SERIES_UID, _PIXELS = 0x0020000E, 0x7FE00010
+_IMPLICIT, _EXPLICIT, _BIG_ENDIAN = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
 
 
 @dataclass(frozen=True)
@@ -73,6 +65,7 @@ class Deidentified:
     patient_id: str | None
     _changes: Changes = field(default_factory=Changes, repr=False, compare=False)
     _root: Item | None = field(default=None, repr=False, compare=False)
+    _remains: Mapping[str, str] | None = field(default=None, repr=False, compare=False)
 
     @cached_property
     def report(self) -> tuple[Change, ...]:
@@ -95,16 +88,15 @@ class Deidentified:
         """Return the pseudonyms of patient, study, series and instance; ``"none"`` where one is absent."""
         if self._root is None:
             raise UsageError("policy 'none' gives no pseudonyms")
-        tags = (PATIENT_ID, _STUDY_UID, _SERIES_UID, _SOP_INSTANCE)
+        tags = (PATIENT_ID, STUDY_UID, _SERIES_UID, SOP_INSTANCE)
         found = [self._root.text(tag) or "none" for tag in tags]
         return found[0], found[1], found[2], found[3]
 
     def remains(self) -> Mapping[str, str]:
         """Return what the object still holds: path without numbers of items -> keyword; no values."""
-        found: dict[str, str] = {}
-        if self._root is not None:
-            _collect(self._root, "", found)
-        return MappingProxyType(found)
+        if self._remains is not None:
+            return self._remains
+        return MappingProxyType({}) if self._root is None else remaining(outline_of(self._root.nodes))
 
 
 class _Treatment(NamedTuple):
@@ -113,7 +105,16 @@ class _Treatment(NamedTuple):
     rules: Rules
     own: OwnRules
     markers: tuple[Leaf | Branch, ...]
-    opens_private: bool
+    private_vr: PrivateVr
+    searched: Searched
+
+
+class _Opened(NamedTuple):
+    """A data set as nodes; `parsed` where it was a plain file."""
+
+    tree: Item
+    syntax: str
+    parsed: ParsedFile | None
 
 
 def deidentify(
@@ -149,14 +150,55 @@ def deidentify(
     >>> clean = deidentify(data, load_policy("research"), pseudonymiser)  # doctest: +SKIP
     >>> clean.changes["removed"]  # doctest: +SKIP
     """
+    return _guarded(source, policy, pseudonymiser, patient, None)
+
+
+class Deidentifier:
+    """`deidentify` for many files, one after the other, under one policy and one key.
+
+    The files of a series have most elements in common; what became of those is remembered, and only the
+    others are looked at. What it gives depends on the file alone, never on what came before. It is for one
+    thread, and holds a few megabytes at most.
+
+    Parameters
+    ----------
+    policy : Policy
+        What to do.
+    pseudonymiser : Pseudonymiser
+        Keyed pseudonyms.
+
+    Examples
+    --------
+    >>> clean = Deidentifier(load_policy("research"), pseudonymiser)(data)  # doctest: +SKIP
+    """
+
+    def __init__(self, policy: Policy, pseudonymiser: Pseudonymiser) -> None:
+        self._policy, self._pseudonymiser = policy, pseudonymiser
+        self._memory = SeriesMemory()
+
+    def __call__(self, source: bytes | Dataset, *, patient: str | None = None) -> Deidentified:
+        """Take the identities out of an object, as `deidentify`."""
+        return _guarded(source, self._policy, self._pseudonymiser, patient, self._memory)
+
+
+def _guarded(
+    source: bytes | Dataset,
+    policy: Policy,
+    pseudonymiser: Pseudonymiser,
+    patient: str | None,
+    memory: SeriesMemory | None,
+) -> Deidentified:
     if policy.profile == "none":
         return _kept(source, patient)
     with warnings.catch_warnings():
         # pydicom warns of every odd value; here each is handled by the rules or refused below.
         warnings.simplefilter("ignore")
         try:
-            return _deidentify(source, policy, pseudonymiser, patient)
-        except _BROKEN as error:
+            found = memory.recall(source, patient) if memory and isinstance(source, bytes) else None
+            if found is not None:
+                return Deidentified(found.data, found.patient_id, found.changes, found.root, found.remains)
+            return _deidentify(source, policy, pseudonymiser, patient, memory)
+        except BROKEN as error:
             raise ItemError(
                 "deidentify_failed",
                 f"an element could not be read or written ({type(error).__name__}); the object is not stored",
@@ -178,47 +220,53 @@ def preview(
 
 
 def _deidentify(
-    source: bytes | Dataset, policy: Policy, pseudonymiser: Pseudonymiser, patient: str | None
+    source: bytes | Dataset,
+    policy: Policy,
+    pseudonymiser: Pseudonymiser,
+    patient: str | None,
+    memory: SeriesMemory | None,
 ) -> Deidentified:
-    tree, syntax, treatment = _opened(source, policy)
-    sop_class, instance = tree.text(_SOP_CLASS), tree.text(_SOP_INSTANCE)
+    treatment = _treatment(policy)
+    tree, syntax, parsed = _opened(source, treatment.private_vr)
+    sop_class, instance = tree.text(SOP_CLASS), tree.text(SOP_INSTANCE)
     if not sop_class or not instance:
         raise ItemError("missing_uid", "SOPClassUID or SOPInstanceUID is absent; both are needed in a file")
     subject, named = _subject(tree, policy, pseudonymiser, patient)
     rules = treatment.rules
-    names, identifiers = header_identifiers(tree, lambda tag: _keeps(rules, tag))
+    names, identifiers = header_identifiers(tree, treatment.searched)
     if patient is not None:
         identifiers.add(patient)
     cleaner = cleaner_for(frozenset(names), frozenset(identifiers), uids=not rules.keeps_uids)
     values = Values(pseudonymiser, subject, cleaner, rules, max_age=policy.max_age)
-    own = OwnActions(treatment.own.for_object(sop_class, tree.text(_MODALITY)), policy.rules, values)
-    walker = Walker(rules, own, pseudonymiser, subject, values, required=required_in(sop_class))
+    modality = tree.text(MODALITY)
+    own = OwnActions(treatment.own.for_object(sop_class, modality), policy.rules, values)
+    leaves = _leaves(treatment.own, pseudonymiser, subject, cleaner, (sop_class, modality))
+    required = required_in(sop_class)
+    walker = Walker(rules, own, pseudonymiser, subject, values, required=required, memory=leaves)
     root = walker.top(tree)
-    _add(root, _own_elements(treatment, subject, tree, walker))
-    meta = file_meta(syntax, root.text(_SOP_CLASS), root.text(_SOP_INSTANCE))
+    elements = _own_elements(treatment, subject, tree, walker)
+    _add(root, elements)
+    meta = file_meta(syntax, root.text(SOP_CLASS), root.text(SOP_INSTANCE))
     data = write_file(syntax, meta, root)
-    return Deidentified(data, subject.pseudonym if named else None, walker.changes, root)
+    patient_id = subject.pseudonym if named else None
+    if memory is not None and parsed is not None and isinstance(source, bytes):
+        seen = (walker, treatment.searched, frozenset(elements), root, patient_id)
+        memory.learn(Seen(source, parsed, treatment.private_vr, *seen), patient)
+    return Deidentified(data, patient_id, walker.changes, root)
 
 
-def _opened(source: bytes | Dataset, policy: Policy) -> tuple[Item, str, _Treatment]:
-    treatment = _treatment(policy)
-    rules = treatment.rules
-
-    def private_vr(creator: str | None, tag: int, _stated: str) -> str | None:
-        safe = rules.safe_vr(creator, tag)
-        return "" if safe is None and treatment.opens_private else safe
-
+def _opened(source: bytes | Dataset, private_vr: PrivateVr) -> _Opened:
     if isinstance(source, bytes):
         try:
             parsed = parse_file(source, private_vr)
         except OddFileError:
             source = read_dataset(source)
         else:
-            return parsed.root, parsed.syntax, treatment
+            return _Opened(parsed.root, parsed.syntax, parsed)
     tree = parse_dataset(source, private_vr)
     implicit, little = tree.encoding.implicit, tree.encoding.little
     fallback = _IMPLICIT if implicit else _EXPLICIT if little else _BIG_ENDIAN
-    return tree, str(transfer_syntax(source) or fallback), treatment
+    return _Opened(tree, str(transfer_syntax(source) or fallback), None)
 
 
 @lru_cache(maxsize=64)
@@ -226,7 +274,25 @@ def _treatment(policy: Policy) -> _Treatment:
     rules = rules_for(policy.options)
     # What rules may want to keep of private elements is known only when they are opened.
     opens = any(rule.action != "remove" for rule in policy.rules)
-    return _Treatment(rules, OwnRules(policy.rules), markers(policy, rules), opens)
+
+    def private_vr(creator: str | None, tag: int, _stated: str) -> str | None:
+        safe = rules.safe_vr(creator, tag)
+        return "" if safe is None and opens else safe
+
+    where = searched(lambda tag: _keeps(rules, tag))
+    return _Treatment(rules, OwnRules(policy.rules), markers(policy, rules), private_vr, where)
+
+
+@lru_cache(maxsize=16)
+def _leaves(
+    own: OwnRules,  # noqa: ARG001 - these make the key: of each policy there is one
+    pseudonymiser: Pseudonymiser,  # noqa: ARG001 - as above
+    subject: Subject,  # noqa: ARG001 - as above
+    cleaner: Cleaner,  # noqa: ARG001 - as above
+    kind: tuple[str, str],  # noqa: ARG001 - as above
+) -> Memory:
+    """Return what is remembered of objects of one kind (SOP class, modality) of one subject."""
+    return {}
 
 
 def _keeps(rules: Rules, tag: int) -> bool:
@@ -241,7 +307,7 @@ def _subject(
     who = normalise_identifier(patient or "") or normalise_identifier(header_id)
     named = bool(who)
     if not who:
-        study = tree.text(_STUDY_UID)
+        study = tree.text(STUDY_UID)
         if not study:
             raise ItemError(
                 "missing_uid", "neither PatientID nor StudyInstanceUID: no one to name this after"
@@ -271,7 +337,7 @@ def _own_elements(
 def _add(root: Item, elements: dict[int, Leaf | Branch]) -> None:
     little = root.encoding.little
     # What the sender claims to have done does not stand for what was done here.
-    kept = [node for node in root.nodes if node.tag not in elements and node.tag != _METHOD_CODES]
+    kept = [node for node in root.nodes if node.tag not in elements and node.tag != METHOD_CODES]
     root.nodes = sorted([*kept, *(_in_order(node, little=little) for node in elements.values())], key=_tag)
 
 
@@ -298,12 +364,3 @@ def _kept(source: bytes | Dataset, patient: str | None) -> Deidentified:
     header = read_dataset(source)
     stated = normalise_identifier(patient or str(header.get("PatientID") or "")) or None
     return Deidentified(source, stated)
-
-
-def _collect(item: Item, path: str, found: dict[str, str]) -> None:
-    for node in item.nodes:
-        here = path + tag_text(node.tag)
-        found[here] = keyword_of(node.tag)
-        if isinstance(node, Branch):
-            for child in node.items:
-                _collect(child, f"{here}.", found)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from pydicom.datadict import tag_for_keyword
 
 from voxlake.dicom.nodes import Branch, Item, Leaf, decode
 from voxlake.privacy.cleaning import telling_words
 
-__all__ = ["header_identifiers"]
+__all__ = ["MAKERS", "Searched", "header_identifiers", "searched"]
 
 _KEYWORDS = (
     "AccessionNumber",
@@ -40,18 +41,47 @@ _PLACES = frozenset({0x00080080, 0x00081010})
 _STUDY_DATE = 0x00080020
 _DIGITS = 8
 _INSTITUTIONS = frozenset({0x00080080, 0x00102299})
-_MAKERS = (0x00080070, 0x00081090)
+MAKERS = (0x00080070, 0x00081090)
+"""Elements of the top level on whose values it depends what counts of others."""
 
 
-def header_identifiers(tree: Item, kept: Callable[[int], bool]) -> tuple[set[str], set[str]]:
+class Searched(NamedTuple):
+    """Where the identifying words of a data set are looked for under one policy.
+
+    Parameters
+    ----------
+    tags : frozenset of int
+        Elements at any depth, besides all person names.
+    dates : bool
+        Whether the dates of the top level count.
+    """
+
+    tags: frozenset[int]
+    dates: bool
+
+
+def searched(kept: Callable[[int], bool]) -> Searched:
+    """Return where to look.
+
+    Parameters
+    ----------
+    kept : callable
+        Says whether the policy keeps an element; what it keeps is no secret elsewhere.
+    """
+    return Searched(frozenset(tag for tag in _IDENTIFIERS if not kept(tag)), not kept(_STUDY_DATE))
+
+
+def header_identifiers(tree: Item, where: Searched) -> tuple[set[str], set[str]]:
     """Collect the identifying words of a data set, at every depth.
+
+    Those of a data set are those of its elements, taken one by one beside `MAKERS`.
 
     Parameters
     ----------
     tree : Item
         The opened data set.
-    kept : callable
-        Says whether the policy keeps an element; what it keeps is no secret elsewhere.
+    where : Searched
+        What `searched` gave.
 
     Returns
     -------
@@ -60,11 +90,10 @@ def header_identifiers(tree: Item, kept: Callable[[int], bool]) -> tuple[set[str
     identifiers : set of str
         Numbers, addresses, institutions, and the dates of the top level where they do not stay.
     """
-    makers = {tree.text(tag).casefold() for tag in _MAKERS}
-    searched = frozenset(tag for tag in _IDENTIFIERS if not kept(tag))
+    makers = {tree.text(tag).casefold() for tag in MAKERS}
     names: set[str] = set()
-    identifiers = set() if kept(_STUDY_DATE) else _dates(tree)
-    for item, leaf in _named(tree, searched):
+    identifiers = _dates(tree) if where.dates else set()
+    for item, leaf in _named(tree, where.tags):
         text = decode(leaf, item.encoding)
         if leaf.vr == "PN":
             names.update(text.strip(" \0").split("\\"))
@@ -92,10 +121,10 @@ def _dates(tree: Item) -> set[str]:
     return found
 
 
-def _named(item: Item, searched: frozenset[int]) -> Iterator[tuple[Item, Leaf]]:
+def _named(item: Item, tags: frozenset[int]) -> Iterator[tuple[Item, Leaf]]:
     for node in item.nodes:
         if isinstance(node, Branch):
             for child in node.items:
-                yield from _named(child, searched)
-        elif node.tag in searched or node.vr == "PN":
+                yield from _named(child, tags)
+        elif node.tag in tags or node.vr == "PN":
             yield item, node

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
 
 from pydicom.dataset import Dataset
 from pydicom.uid import (
@@ -18,7 +20,7 @@ from voxlake.dicom.elements import text, texts
 from voxlake.dicom.guard import PYDICOM_ERRORS, quiet
 from voxlake.privacy.pixels import PixelFacts
 
-__all__ = ["dicom_facts"]
+__all__ = ["dicom_facts", "plain_facts"]
 
 _PIXEL_DATA = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 _BURNED_IN = 0x00280301
@@ -38,6 +40,14 @@ _WRITTEN = re.compile(
     rb"(?:\x28\x00\x01\x03(?:CS[\x01-\x10]\x00|(?:UN\x00\x00)?[\x01-\x10]\x00\x00\x00)"
     rb"|\x00\x28\x03\x01(?:CS\x00[\x01-\x10]|(?:UN\x00\x00)?\x00\x00\x00[\x01-\x10]))"
     rb"(?![Nn][Oo](?:[^A-Za-z]|\Z)|[ \x00]{2})"
+)
+
+# BurnedInAnnotation NO as nearly all write it; of all else the whole value must be read.
+_SURE_NO = MappingProxyType(
+    {
+        str(ImplicitVRLittleEndian): _LITTLE + b"\x02\x00\x00\x00NO",
+        str(ExplicitVRLittleEndian): _LITTLE + b"CS\x02\x00NO",
+    }
 )
 
 
@@ -63,6 +73,39 @@ def dicom_facts(dataset: Dataset, data: bytes, *, modality: str | None = None) -
             overlay_bits=_overlay_bits(dataset),
             has_pixels=any(tag in dataset for tag in _PIXEL_DATA),
         )
+
+
+def plain_facts(row: Mapping[str, Any], data: bytes, *, modality: str | None = None) -> PixelFacts | None:
+    """Read the same from the columns of a plain file with native pixels, in little endian.
+
+    Parameters
+    ----------
+    row : mapping
+        As `voxlake.dicom.header.plain_row` gives it, with or without tags.
+    data : bytes
+        The file.
+    modality : str, optional
+        As for `dicom_facts`.
+
+    Returns
+    -------
+    PixelFacts or None
+        None where only `dicom_facts` can tell.
+    """
+    sure = _SURE_NO.get(row["transfer_syntax_uid"])
+    start, length = row["pixel_offset"], row["pixel_length"]
+    if sure is None or start is None or length is None:
+        return None
+    # The pixels themselves are left out: what stands there are no elements.
+    for header in (data[:start], data[start + length :]):
+        if any(not header.startswith(sure, place) for place in _places(header, _LITTLE)):
+            return None
+    return PixelFacts(
+        "dicom",
+        modality=(row["modality"] or modality or "").upper(),
+        sop_class_uid=row["sop_class_uid"],
+        image_type=tuple(row["image_type"] or ()),
+    )
 
 
 def _burned_in(dataset: Dataset, data: bytes) -> bool:

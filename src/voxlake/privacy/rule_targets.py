@@ -1,14 +1,13 @@
-"""What an own rule is about: tags, keywords, VRs and SOP classes as people write them; values that fit."""
+"""What an own rule is about: tags, keywords, VRs and SOP classes as people write them; values that fit.
+
+Every door reads a policy and few policies have own rules: the data dictionary is loaded only for these.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from functools import cache
-
-from pydicom.config import RAISE
-from pydicom.datadict import dictionary_has_tag, dictionary_keyword, dictionary_VR, repeater_has_tag
-from pydicom.valuerep import validate_value
 
 from voxlake.core.hints import hint
 
@@ -59,6 +58,8 @@ class Target:
     @property
     def vrs(self) -> tuple[str, ...]:
         """VRs that the data dictionary gives (PS3.6); empty where it gives none."""
+        from pydicom.datadict import dictionary_has_tag, dictionary_VR, repeater_has_tag
+
         known = self.mask == _ALL and dictionary_has_tag(self.bits)
         if known or repeater_has_tag(self.bits):
             return tuple(dictionary_VR(self.bits).split(" or "))
@@ -165,6 +166,9 @@ def _single_problem(vr: str, value: str) -> str | None:
         return None if _number(value) else f"'{value}' is no number, as VR {vr} asks for"
     if any(character < " " and not (vr in _LINES and character in "\t\n\f\r") for character in value):
         return f"VR {vr} takes no control characters"
+    from pydicom.config import RAISE
+    from pydicom.valuerep import validate_value
+
     try:
         validate_value(vr, value, RAISE)
     except ValueError:
@@ -198,6 +202,7 @@ def _masked(digits: str) -> Target:
 def _keywords() -> dict[str, Target]:
     # pydicom keeps its tables to itself: there is no other way to list them for a near miss.
     from pydicom._dicom_dict import DicomDictionary, RepeatersDictionary
+    from pydicom.datadict import dictionary_keyword
 
     exact = {dictionary_keyword(tag): Target(_ALL, tag) for tag in DicomDictionary}
     repeated = {row[4]: _masked(mask) for mask, row in RepeatersDictionary.items()}

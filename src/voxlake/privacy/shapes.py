@@ -7,7 +7,7 @@ have one shape or two. Each is kept once and named by its digest; an object name
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib.metadata import version
@@ -87,11 +87,15 @@ def dicom_shape(clean: Deidentified, policy: Policy, waived: Iterable[str] = ())
     """
     if policy.profile == "none":
         return _whole(policy, "dicom", "kept", "policy none", waived)
-    actions = frozenset(
+    return _maker(policy).of_dicom(clean.report, clean.remains(), tuple(waived))
+
+
+@lru_cache(maxsize=64)
+def _actions(report: tuple[Change, ...]) -> frozenset[Change]:
+    return frozenset(
         change._replace(path=without_numbers(change.path)) if "[" in change.path else change
-        for change in clean.report
+        for change in report
     )
-    return _maker(policy).make("dicom", actions, frozenset(clean.remains().items()), waived)
 
 
 def image_shape(
@@ -132,6 +136,19 @@ class _Maker:
         self._policy = to_toml(policy)
         self._policy_digest = policy.digest()
         self._known: dict[object, Shape] = {}
+        self._last: tuple[object, object, object, Shape] | None = None
+
+    def of_dicom(
+        self, report: tuple[Change, ...], remains: Mapping[str, str], waived: tuple[str, ...]
+    ) -> Shape:
+        """Return the shape of a DICOM object."""
+        last = self._last
+        # The objects of a series share what is said of them, and comparing it takes long.
+        if last is not None and last[0] is report and last[1] is remains and last[2] == waived:
+            return last[3]
+        shape = self.make("dicom", _actions(report), frozenset(remains.items()), waived)
+        self._last = (report, remains, waived, shape)
+        return shape
 
     def make(
         self,
@@ -157,7 +174,9 @@ class _Maker:
             remains=_few(remains, _coarser_element),
         )
         # A stranger's objects may each have a shape of their own, and a large one.
-        if len(self._known) < _MOST_SHAPES and len(actions) + len(remains) < MOST_ROWS:
+        if len(actions) + len(remains) < MOST_ROWS:
+            if len(self._known) >= _MOST_SHAPES:
+                del self._known[next(iter(self._known))]
             self._known[key] = shape
         return shape
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from voxlake.dicom.nodes import Branch, Item, Leaf, is_creator, tag_text
 from voxlake.dicom.write_nodes import padded
@@ -14,7 +14,7 @@ from voxlake.privacy.pseudonyms import Pseudonymiser
 from voxlake.privacy.rules import FILE_FORMAT, Action, Decision, Rules
 from voxlake.privacy.values import CLEANABLE, Result, Subject, Values
 
-__all__ = ["PATIENT_ID", "PATIENT_NAME", "Walker"]
+__all__ = ["PATIENT_ID", "PATIENT_NAME", "Memory", "Treated", "Walker"]
 
 PATIENT_NAME = 0x00100010
 PATIENT_ID = 0x00100020
@@ -35,6 +35,15 @@ _FIRST_GRAPHICS = 0x50000000
 _GRAPHICS = Decision(Action.REMOVE, "belongs to removed graphics")
 
 
+# Longer values are texts or pixels that no other object repeats.
+_LONGEST_REMEMBERED = 256
+_REMEMBERED = 4096
+
+Treated: TypeAlias = tuple[Leaf | None, str, str]
+"""What an element becomes (None: it goes), what that is called (``""``: nothing was done), and why."""
+Memory: TypeAlias = dict[tuple[object, ...], Treated]
+
+
 class _Context(NamedTuple):
     """Where in the data set the rules are, and what the sequences around ask for."""
 
@@ -52,7 +61,7 @@ class Walker:
     ----------
     rules : Rules
         What the table says.
-    own : OwnActions
+    own : OwnActions or None
         Own rules of the policy; they come first.
     pseudonymiser : Pseudonymiser
         Gives the pseudonyms of other patients that a data set names.
@@ -62,35 +71,84 @@ class Walker:
         Gives new values.
     required : frozenset of int
         Attributes that get a dummy where the table says to remove them: the class requires them.
+    memory : dict, optional
+        What became of elements under the same rules, for the same subject and in the same kind of object: the
+        slices of a series differ in few. It is read and added to.
+
+    Attributes
+    ----------
+    changes : Changes
+        What was done.
+    ends : list of int
+        How many changes there were after each element of the top level.
     """
 
     def __init__(
         self,
         rules: Rules,
-        own: OwnActions,
+        own: OwnActions | None,
         pseudonymiser: Pseudonymiser,
         subject: Subject,
         values: Values,
         *,
         required: frozenset[int] = frozenset(),
+        memory: Memory | None = None,
     ) -> None:
         self.changes = Changes()
+        self.ends: list[int] = []
+        self._top = _Context("", 0, clean=False, dummy=False, pseudonym=subject.pseudonym)
         self._rules = rules
         self._own = own or None
         self._pseudonymiser = pseudonymiser
         self._subject = subject
         self._values = values
         self._required = required
+        self._memory: Memory = {} if memory is None else memory
 
     def top(self, item: Item) -> Item:
         """Return the top level as it may be kept."""
-        return self._item(item, _Context("", 0, clean=False, dummy=False, pseudonym=self._subject.pseudonym))
+        kept: list[Leaf | Branch] = []
+        for node in item.nodes:
+            new = self.element(node, item)
+            self.ends.append(len(self.changes))
+            if new is not None:
+                kept.append(new)
+        return self._with(item, kept, self._top)
+
+    def element(self, node: Leaf | Branch, item: Item) -> Leaf | Branch | None:
+        """Return one element of the top level as it may be kept, None where it goes.
+
+        Parameters
+        ----------
+        node : Leaf or Branch
+            The element.
+        item : Item
+            The top level. Only of curves and overlays more counts of it than its encoding.
+        """
+        if isinstance(node, Branch):
+            return self._branch(node, item, self._top)
+        return self._leaf(node, item, self._top)
+
+    @property
+    def keeps_pixels(self) -> bool:
+        """Whether pixel data stay as they are whatever they are: no own rule looks into them."""
+        return self._own is None
+
+    def again(self) -> Walker:
+        """Return a walker for the next object with all that this one was made with."""
+        return Walker(
+            self._rules,
+            self._own,
+            self._pseudonymiser,
+            self._subject,
+            self._values,
+            required=self._required,
+            memory=self._memory,
+        )
 
     def _item(self, item: Item, context: _Context) -> Item:
-        if context.depth:
-            context = context._replace(pseudonym=self._pseudonym_of(item, context))
+        context = context._replace(pseudonym=self._pseudonym_of(item, context))
         kept: list[Leaf | Branch] = []
-        private = False
         for node in item.nodes:
             new: Leaf | Branch | None
             if isinstance(node, Branch):
@@ -99,7 +157,10 @@ class Walker:
                 new = self._leaf(node, item, context)
             if new is not None:
                 kept.append(new)
-                private = private or bool(new.tag & 0x10000)
+        return self._with(item, kept, context)
+
+    def _with(self, item: Item, kept: list[Leaf | Branch], context: _Context) -> Item:
+        private = any(node.tag & 0x10000 for node in kept)
         return Item(item.encoding, self._without_idle_creators(kept, context) if private else kept)
 
     def _pseudonym_of(self, item: Item, context: _Context) -> str:
@@ -142,23 +203,34 @@ class Walker:
         return branch._replace(items=tuple(items))
 
     def _leaf(self, leaf: Leaf, item: Item, context: _Context) -> Leaf | None:
+        memory = self._memory
+        if len(leaf.value) > _LONGEST_REMEMBERED or is_graphics(leaf.tag):
+            treated = self._treated(leaf, item, context)
+        else:
+            key = (leaf, item.encoding, context.depth == 0, *context[2:])
+            known = memory.get(key)
+            treated = known or self._treated(leaf, item, context)
+            if known is None and len(memory) < _REMEMBERED:
+                memory[key] = treated
+        new, action, why = treated
+        if action:
+            self.changes.note(context.path, leaf.tag, action, why)
+        return new
+
+    def _treated(self, leaf: Leaf, item: Item, context: _Context) -> Treated:
         if leaf.tag & 0x10000 and leaf.vr == "UN" and self._own is None:
-            self.changes.note(context.path, leaf.tag, "removed", _PRIVATE.why)
-            return None
+            return None, "removed", _PRIVATE.why
         decision, result = self._result(leaf, item, context)
         value = result.value
         if value is leaf.value:
-            if decision is not None and decision.why.startswith(OWN_RULE):
-                self.changes.note(context.path, leaf.tag, "kept", decision.why)
-            return leaf
+            own = decision is not None and decision.why.startswith(OWN_RULE)
+            return (leaf, "kept", decision.why) if own and decision is not None else (leaf, "", "")
         why = decision.why if decision is not None else result.why
         if value is None:
-            self.changes.note(context.path, leaf.tag, "removed", why)
-            return None
+            return None, "removed", why
         if _same(value, leaf.value):
-            return leaf
-        self.changes.note(context.path, leaf.tag, result.change, why)
-        return leaf._replace(value=padded(leaf.vr[:2], value))
+            return leaf, "", ""
+        return leaf._replace(value=padded(leaf.vr[:2], value)), result.change, why
 
     def _result(self, leaf: Leaf, item: Item, context: _Context) -> tuple[Decision | None, Result]:
         own = self._own.leaf(leaf, item) if self._own else None

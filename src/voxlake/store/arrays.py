@@ -11,6 +11,8 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -21,11 +23,11 @@ from zarr.storage import LocalStore
 
 from voxlake.core.errors import IntegrityError, UsageError
 from voxlake.core.grid import Grid
+from voxlake.store.array_upload import upload
 from voxlake.store.objects import Objects
 from voxlake.store.ome import ome_metadata
 from voxlake.store.stored_array import (
     StoredArray,
-    array_folder,
     count_shards,
     fast_pipeline,
     stored_attributes,
@@ -226,7 +228,7 @@ def read_stack_items(
 
 def read_attributes(objects: Objects, array: str) -> dict[str, Any]:
     """What `write_volume` or `write_stack` was given, with ``kind``, ``grid`` and ``sha256``."""
-    return stored_attributes(array_folder(objects, array), array)
+    return stored_attributes(objects, array)
 
 
 def _write(
@@ -237,6 +239,26 @@ def _write(
     names: tuple[str, ...],
     described: dict[str, Any],
 ) -> ArrayInfo:
+    _check(array_id, data)
+    array = f"arrays/{array_id}.zarr"
+    values = np.asarray(data, dtype=data.dtype.newbyteorder("<"))
+    already = _stored_info(objects, array)
+    info = ArrayInfo(array, 0, value_digest(values), tuple(values.shape), values.dtype.name)
+    if already is not None and replace(already, shards=0) == info:
+        # Readers may have the array open, so what is there and right is not changed.
+        objects.holds(f"{array}/zarr.json")
+        return already
+    folder = objects.local_path(array)
+    if folder is not None:
+        return replace(info, shards=_write_folder(folder, values, info.sha256, layout, names, described))
+    with TemporaryDirectory(prefix="voxlake-array-") as draft:
+        folder = Path(draft) / "array"
+        shards = _write_folder(folder, values, info.sha256, layout, names, described)
+        upload(objects, array, folder)
+    return replace(info, shards=shards)
+
+
+def _check(array_id: str, data: NDArray[Any]) -> None:
     if not re.fullmatch(r"[A-Za-z0-9_-]+", array_id):
         raise UsageError(f"'{array_id}' is no name of an array: expected letters, digits, _ and -")
     if data.dtype.kind not in "biuf" or data.dtype.itemsize > 8 or data.size == 0:
@@ -244,15 +266,17 @@ def _write(
             f"an array of {data.dtype} and shape {data.shape} cannot be stored: expected bool, integers or "
             "floating point of up to 64 bits, and at least one value"
         )
-    array = f"arrays/{array_id}.zarr"
-    folder = array_folder(objects, array)
-    values = np.asarray(data, dtype=data.dtype.newbyteorder("<"))
-    digest = value_digest(values)
-    already = _stored_info(objects, array)
-    info = ArrayInfo(array, 0, digest, tuple(values.shape), values.dtype.name)
-    if already is not None and replace(already, shards=0) == info:
-        # Readers may have the array open, so what is there and right is not touched.
-        return already
+
+
+def _write_folder(
+    folder: Path,
+    values: NDArray[Any],
+    digest: str,
+    layout: tuple[tuple[int, ...], tuple[int, ...]],
+    names: tuple[str, ...],
+    described: dict[str, Any],
+) -> int:
+    """Write an array into a folder of this machine; gives the number of shards."""
     chunks, shards = layout
     with fast_pipeline():
         group = zarr.create_group(LocalStore(folder), attributes=described, overwrite=True)
@@ -274,7 +298,7 @@ def _write(
     # reads as zeros: only the count tells the one from the other.
     count = count_shards(folder)
     group.attrs.update({"voxlake": {**described["voxlake"], "sha256": digest, "shards": count}})
-    return replace(info, shards=count)
+    return count
 
 
 def _stored_info(objects: Objects, array: str) -> ArrayInfo | None:

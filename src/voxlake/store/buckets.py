@@ -1,41 +1,20 @@
-"""Other people's buckets, read only: what lies there under any name.
-
-Credentials are those that the object store library finds by itself in each process: the variables of the
-provider (``AWS_ACCESS_KEY_ID``, ``GOOGLE_APPLICATION_CREDENTIALS``, ``AZURE_STORAGE_ACCOUNT_KEY``, ...), web
-identity, or the metadata service of the machine. They are no part of a URL, so they travel nowhere.
-"""
+"""Other people's buckets, read only: what lies there under any name."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import timedelta
-from types import MappingProxyType
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 import obstore
 from obstore.exceptions import BaseError
-from obstore.store import AzureStore, GCSStore, ObjectStore, S3Store
+from obstore.store import ObjectStore
 
-from voxlake.core.errors import LakeError, NotFoundError, SettingsError, UsageError
-from voxlake.core.hints import hint
+from voxlake.core.errors import LakeError, NotFoundError
+from voxlake.store.bucket_url import SCHEMES, BucketUrl, cause_of
 
 __all__ = ["SCHEMES", "Bucket"]
 
-SCHEMES = ("s3", "gs", "az")
-"""Kinds of URL."""
-
-_Options = Mapping[str, str]
-# Option of a URL -> the library's own name.
-_S3: _Options = MappingProxyType({"endpoint": "endpoint", "region": "region", "anonymous": "skip_signature"})
-_GCS: _Options = MappingProxyType({"endpoint": "base_url", "anonymous": "skip_signature"})
-_AZURE: _Options = MappingProxyType(
-    {"endpoint": "endpoint", "account": "account_name", "anonymous": "skip_signature"}
-)
-_OPTIONS: Mapping[str, _Options] = MappingProxyType({"s3": _S3, "gs": _GCS, "az": _AZURE})
-_NAME = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._-]{1,221}")
-_TRUE, _FALSE = ("true", "1", "yes", ""), ("false", "0", "no")
 # One request each: short enough to be done within the time-out of a request, and to be asked for again.
 _PART = 16 << 20
 _RETRY: Any = {"max_retries": 4, "retry_timeout": timedelta(seconds=40)}
@@ -74,15 +53,8 @@ class Bucket:
         SettingsError
             An option that is not known, or given twice.
         """
-        parts = urlsplit(url)
-        if parts.scheme not in _OPTIONS:
-            raise UsageError(f"no bucket of the kind '{parts.scheme}:'{hint(parts.scheme, SCHEMES)}")
-        if "@" in parts.netloc:
-            raise UsageError("a URL must hold no user and no password; set the variables of the provider")
-        if not _NAME.fullmatch(parts.netloc):
-            raise UsageError(f"expected the name of a bucket behind '{parts.scheme}://'")
-        options = _read_options(parts.scheme, parts.query)
-        return cls(_store(parts.scheme, parts.netloc, options), unquote(parts.path).strip("/"))
+        place = BucketUrl.parse(url, what="source")
+        return cls(place.open(retry=_RETRY, below_prefix=False), place.prefix)
 
     def list(self) -> Iterator[tuple[str, str, int]]:
         """Objects as (name below the prefix, path, bytes); a prefix that is an object itself gives that one.
@@ -137,42 +109,5 @@ class Bucket:
             return None
 
 
-def _read_options(scheme: str, query: str) -> dict[str, str]:
-    known = _OPTIONS[scheme]
-    found: dict[str, str] = {}
-    for name, value in parse_qsl(query, keep_blank_values=True):
-        if name not in known:
-            raise SettingsError(f"source '{scheme}:': unknown option '{name}'{hint(name, known)}")
-        if name in found:
-            raise SettingsError(f"source '{scheme}:': '{name}' is given twice")
-        found[name] = value
-    return found
-
-
-def _store(scheme: str, bucket: str, options: Mapping[str, str]) -> ObjectStore:
-    config: dict[str, Any] = {_OPTIONS[scheme][name]: value for name, value in options.items()}
-    if "anonymous" in options:
-        config["skip_signature"] = _truth(scheme, options["anonymous"])
-    client: Any = {"allow_http": True} if options.get("endpoint", "").startswith("http://") else {}
-    kinds: Mapping[str, Any] = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}
-    try:
-        store: ObjectStore = kinds[scheme](bucket, config=config, client_options=client, retry_config=_RETRY)
-    except (BaseError, ValueError, TypeError) as error:
-        raise SettingsError(f"source '{scheme}:': {_cause(error)}") from None
-    return store
-
-
-def _truth(scheme: str, text: str) -> bool:
-    if text.lower() in (*_TRUE, *_FALSE):
-        return text.lower() in _TRUE
-    raise SettingsError(f"source '{scheme}:': 'anonymous' is true or false, not '{text}'")
-
-
 def _failed(verb: str, error: Exception) -> LakeError:
-    return LakeError(f"cannot {verb} the bucket: {_cause(error)}")
-
-
-def _cause(error: Exception) -> str:
-    """What went wrong; what the library says names paths, and those may name people."""
-    status = re.search(r"status code: (\d{3} [A-Za-z ]{1,40})", str(error))
-    return f"{type(error).__name__.removesuffix('Error')}{f' ({status[1].strip()})' if status else ''}"
+    return LakeError(f"cannot {verb} the bucket: {cause_of(error)}")

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from voxlake.core.errors import LakeError, UsageError
+from voxlake.store.copies import reading
 from voxlake.store.tables import Tables
 
 __all__ = ["Lookup"]
@@ -71,13 +72,13 @@ class Lookup:
         """
         self._tables = tables
         try:
-            return self._sync(tables)
+            return reading(tables, lambda: self._sync(tables))
         except (sqlite3.OperationalError, OSError) as error:
             raise LakeError(f"the look-up cache '{self.path}' cannot be used: {error}") from error
         except sqlite3.DatabaseError:
             # A damaged cache is made anew.
             self.path.unlink(missing_ok=True)
-            return self._sync(tables)
+            return reading(tables, lambda: self._sync(tables))
 
     def known(self, pairs: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
         """Which (source_mac, policy_digest) pairs have a row in `instances`."""

@@ -7,6 +7,7 @@ is one range read. Its name is a digest over the members: the same members alway
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -17,7 +18,7 @@ from voxlake.core.errors import IntegrityError, NotFoundError, UsageError
 from voxlake.store.objects import Objects
 from voxlake.store.ranges import in_place, open_pack, read_range
 
-__all__ = ["PackEntry", "pack_name", "read_member", "read_members", "write_pack"]
+__all__ = ["PackEntry", "open_anywhere", "pack_name", "read_member", "read_members", "write_pack"]
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,19 @@ def pack_name(digests: Sequence[str]) -> str:
     return f"packs/{identity[:2]}/{identity}.pack"
 
 
-def write_pack(objects: Objects, members: Sequence[bytes]) -> list[PackEntry]:
+def write_pack(
+    objects: Objects, members: Sequence[bytes], digests: Sequence[str | None] | None = None
+) -> list[PackEntry]:
     """Store members in one pack; does nothing if the same pack is already there.
+
+    Parameters
+    ----------
+    objects : Objects
+        Where to.
+    members : sequence of bytes
+        What to store.
+    digests : sequence of str or None, optional
+        SHA-256 (hex) of the members as far as the caller has computed them.
 
     Returns
     -------
@@ -61,14 +73,15 @@ def write_pack(objects: Objects, members: Sequence[bytes]) -> list[PackEntry]:
     """
     if not members:
         raise UsageError("a pack needs at least one member")
-    digests = [digest_bytes(member) for member in members]
-    name = pack_name(digests)
+    told = [None] * len(members) if digests is None else digests
+    found = [digest or digest_bytes(member) for member, digest in zip(members, told, strict=True)]
+    name = pack_name(found)
     ends = list(accumulate(len(member) for member in members))
-    if _stored_size(objects, name) != ends[-1]:
-        objects.put(name, b"".join(members))
+    if not objects.holds(name, ends[-1]):
+        objects.put_parts(name, members)
     return [
         PackEntry(name, end - len(member), len(member), digest)
-        for member, digest, end in zip(members, digests, ends, strict=True)
+        for member, digest, end in zip(members, found, ends, strict=True)
     ]
 
 
@@ -108,6 +121,36 @@ def read_members(
     return members
 
 
+def open_anywhere(
+    objects: Objects, pack: str, ranges: Sequence[tuple[int, int]], *, size: int | None = None
+) -> int:
+    """Open a pack of any lake for reading by `ranges.read_range`; the caller closes the descriptor.
+
+    Parameters
+    ----------
+    ranges : sequence of (offset, length)
+        What is going to be read. Of a pack of a remote lake only this is fetched, into a file without a name;
+        the rest of that file is empty.
+    size : int, optional
+        As for `ranges.open_pack`.
+
+    Raises
+    ------
+    IntegrityError
+        The pack is gone or too short.
+    """
+    root = objects.local_path("")
+    if root is not None or in_place(pack):
+        return open_pack(root or Path("/"), pack, size=size)
+    parts = _in_lake(objects, pack, ranges)
+    with tempfile.TemporaryFile(prefix="voxlake-pack-") as file:
+        for (offset, _), part in zip(ranges, parts, strict=True):
+            file.seek(offset)
+            file.write(part)
+        file.flush()
+        return os.dup(file.fileno())
+
+
 def _in_lake(objects: Objects, pack: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
     try:
         return objects.get_ranges(pack, ranges)
@@ -121,10 +164,3 @@ def _in_place(pack: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         return [read_range(descriptor, offset, length) for offset, length in ranges]
     finally:
         os.close(descriptor)
-
-
-def _stored_size(objects: Objects, name: str) -> int | None:
-    try:
-        return objects.size(name)
-    except NotFoundError:
-        return None

@@ -12,26 +12,28 @@ import sqlite3
 from array import array
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from voxlake.core.errors import LakeError
+from voxlake.store.copies import reading
+from voxlake.store.place_file import (
+    LAYOUT_COLUMNS,
+    Place,
+    place_of_values,
+    snapshot_state,
+    write_snapshot,
+)
 
 if TYPE_CHECKING:
     from voxlake.store.tables import Tables
 
 __all__ = ["Place", "Places"]
 
-_FILE = "places-1.sqlite"
+_FILE = "places-2.sqlite"
 _LOCK_SECONDS = 120
 _ROWS_AT_ONCE = 10_000
 _TABLE = "instances"
-# What is the same in all objects of a series, mostly: kept once for each combination.
-LAYOUT_COLUMNS = (
-    "format", "transfer_syntax_uid", "number_of_frames", "rows", "columns", "samples_per_pixel",
-    "photometric_interpretation", "bits_allocated", "bits_stored", "pixel_representation",
-)  # fmt: skip
 _OWN_COLUMNS = (
     "sop_instance_uid", "pack", "offset", "length", "sha256", "pixel_offset", "pixel_length", "frame_offsets",
     "frame_lengths",
@@ -57,35 +59,14 @@ _FIND = """
 select packs.name, first, length, sha256, pixels, pixel_length, layouts.layout, ranges
 from places join packs on packs.id = pack join layouts on layouts.id = places.layout where uid = ?
 """
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where one instance lies and what its pixels are.
-
-    Parameters
-    ----------
-    pack : str
-        Pack, or ``file://`` URL of a file registered in place.
-    offset, length : int
-        Of the stored file in it.
-    sha256 : str
-        Of the stored file.
-    row : mapping
-        Columns of `instances` that say what the pixels are, with ``pixel_offset``, ``pixel_length``, and
-        ``planar_configuration`` for colour.
-    offsets, lengths : sequence of int
-        Of every frame, from the first pixel byte on; one length if all are equal. Empty where the catalogue
-        does not know them, and for a single frame or uncompressed ones, which need none.
-    """
-
-    pack: str
-    offset: int
-    length: int
-    sha256: str
-    row: Mapping[str, Any]
-    offsets: Sequence[int] = ()
-    lengths: Sequence[int] = ()
+_ALL = """
+select uid, packs.name, first, length, sha256, pixels, pixel_length, layouts.layout, ranges
+from places join packs on packs.id = pack join layouts on layouts.id = places.layout order by uid
+"""
+# Up to so many pages of 4 KiB (some 150,000 instances) the snapshot is written after every change, above when
+# there are so much more.
+_SMALL = 8192
+_GROWTH = 1.125
 
 
 class Places:
@@ -117,7 +98,7 @@ class Places:
                 found = connection.execute(_FIND, [uid]).fetchone()
         except sqlite3.DatabaseError:
             return None
-        return None if found is None else _place(*found)
+        return None if found is None else _place(found)
 
     def fresh(self, log: Path) -> bool:
         """Whether nothing was committed since `sync`, by the names in the log of the table alone.
@@ -143,13 +124,13 @@ class Places:
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            return self._sync(tables)
+            return reading(tables, lambda: self._sync(tables))
         except (sqlite3.OperationalError, OSError) as error:
             raise LakeError(f"the look-up cache '{self.path}' cannot be used: {error}") from error
         except sqlite3.DatabaseError:
             # A damaged cache is made anew.
             self.path.unlink(missing_ok=True)
-            return self._sync(tables)
+            return reading(tables, lambda: self._sync(tables))
 
     def _sync(self, tables: Tables) -> int:
         with closing(self._connect(write=True)) as connection:
@@ -157,6 +138,7 @@ class Places:
             # One writer at a time: the others wait, then find nothing left to do.
             connection.execute("begin immediate")
             rows = _take_in(connection, tables)
+            _snapshot(connection, self.path.parent)
             connection.execute("commit")
         return rows
 
@@ -174,21 +156,23 @@ def _is_fresh(connection: sqlite3.Connection, log: Path) -> bool:
     return (log / f"{row[0]:020}.json").exists() and not (log / f"{row[0] + 1:020}.json").exists()
 
 
-def _place(
-    pack: str,
-    offset: int,
-    length: int,
-    digest: bytes,
-    pixel_offset: int | None,
-    pixel_length: int | None,
-    layout: str,
-    ranges: bytes | None,
-) -> Place:
-    row = json.loads(layout) | {"pixel_offset": pixel_offset, "pixel_length": pixel_length}
-    numbers = array("q")
-    numbers.frombytes(ranges or b"")
-    count = (row["number_of_frames"] or 0) if numbers else 0
-    return Place(pack, offset, length, digest.hex(), row, numbers[:count], numbers[count:])
+def _place(values: tuple[Any, ...]) -> Place:
+    return place_of_values((*values[:6], json.loads(values[6]), values[7]))
+
+
+def _snapshot(connection: sqlite3.Connection, folder: Path) -> None:
+    version = connection.execute("select version from synced where name = ?", [_TABLE]).fetchone()[0]
+    known, before = snapshot_state(folder)
+    if version is None or version < 0 or version == known:
+        return
+    (size,) = connection.execute("pragma page_count").fetchone()
+    # It is written as a whole, so a large one only when it grew: until then frames are found here.
+    if size > _SMALL and size < _GROWTH * before:
+        return
+    (count,) = connection.execute("select count(*) from places").fetchone()
+    layouts = {text: json.loads(text) for (text,) in connection.execute("select layout from layouts")}
+    rows = ((row[0], (*row[1:7], layouts[row[7]], row[8])) for row in connection.execute(_ALL))
+    write_snapshot(folder, rows, count=count, version=version, size=size)
 
 
 def _take_in(connection: sqlite3.Connection, tables: Tables) -> int:
@@ -199,9 +183,21 @@ def _take_in(connection: sqlite3.Connection, tables: Tables) -> int:
     if changes.rewritten or (row is not None and after is None):
         for table in ("places", "packs", "layouts"):
             connection.execute(f"delete from {table}")
-    read = sum(_insert(connection, file) for file in changes.added)
+    _forget(connection, changes.gone)
+    read = sum(_insert(connection, file) for file in (*changes.added, *changes.moved))
     connection.execute("replace into synced values (?, ?, ?)", [_TABLE, identity, changes.version])
     return read
+
+
+def _forget(connection: sqlite3.Connection, gone: Sequence[str]) -> None:
+    """Drop what lies in packs that no row names any more; the rows come again with their new places."""
+    if gone:
+        connection.execute("create temp table if not exists gone (name text primary key) without rowid")
+        connection.executemany("insert or ignore into gone values (?)", ((name,) for name in gone))
+        connection.execute(
+            "delete from places where pack in (select id from packs join gone on gone.name = packs.name)"
+        )
+        connection.execute("delete from gone")
 
 
 def _insert(connection: sqlite3.Connection, file: str) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,22 +12,22 @@ import duckdb
 
 from voxlake.core.errors import QueryError
 from voxlake.core.hints import hint
+from voxlake.store.copies import fetched, missing_copies
+from voxlake.store.narrow import narrowed
 from voxlake.store.result import Result
 from voxlake.store.schema import TABLES
-from voxlake.store.sql_guard import parse
+from voxlake.store.sql_guard import Statement, parse
+from voxlake.store.sql_text import literal, quoted
 from voxlake.store.tables import Tables
-from voxlake.store.views import create_view, literal, quoted
+from voxlake.store.views import Shown, create_view, narrow_statement
 
 __all__ = ["Result", "run_sql"]
 
-_CONFIGURATION: dict[str, str | bool | int | float | list[str]] = {
-    # Extensions would be downloaded while a query runs; everything that is needed is built in.
-    "autoinstall_known_extensions": False,
-    "autoload_known_extensions": False,
-    "allow_community_extensions": False,
-    # Names of Python variables of the caller are no tables.
-    "python_enable_replacements": False,
-}
+# Queries for UIDs need few of the files of this table.
+_NARROWED = "instances"
+Files = Mapping[str, Sequence[str]]
+# Of files that somebody deletes while they are read.
+_TRIES = 10
 
 
 def run_sql(
@@ -70,30 +69,95 @@ def run_sql(
     QueryError
         The statement is not allowed or fails; near misses of table and column names are named.
     """
-    with (
-        tempfile.TemporaryDirectory(prefix="voxlake-sql-", ignore_cleanup_errors=True) as folder,
-        _connect(folder, memory_limit) as connection,
-    ):
-        read = parse(connection, statement)
-        extra = dict(views or {})
-        names = [*TABLES, *extra]
-        wanted = set(names) if read.catalogue else _reachable(connection, read.tables, extra)
-        _prepare(connection, tables, wanted, extra, cache)
+    extra = dict(views or {})
+    for left in reversed(range(_TRIES)):
+        files: dict[str, Sequence[str]] = {}
+        few: Files = {}
         try:
-            return _run(connection, statement, parameters, time_limit)
-        except duckdb.Error as error:
-            known = _columns(connection, wanted)
-            raise QueryError(_explained(error, time_limit, names, known)) from None
+            read, wanted = _judged(tables, statement, extra, memory_limit)
+            chosen = {name: sql for name, sql in extra.items() if name in wanted}
+            if not chosen and _NARROWED in wanted and missing_copies(tables, _NARROWED):
+                found, few = _fetch_few(tables, read, parameters, cache)
+                files |= found
+            files |= {name: tables.files(name) for name in TABLES if name in wanted and name not in files}
+            connection, shown = _session(tables, (files, few), chosen, memory_limit, cache)
+            with connection:
+                asked = statement
+                if not chosen and not few and _NARROWED in files:
+                    left_over = narrowed(tables, files[_NARROWED], read.tree, parameters, cache)
+                    if left_over is not None:
+                        asked = narrow_statement(
+                            connection, _NARROWED, shown[_NARROWED], left_over, statement
+                        )
+                try:
+                    return _run(connection, asked, parameters, time_limit)
+                except duckdb.Error as error:
+                    known = _columns(connection, wanted)
+                    message = _explained(error, time_limit, [*TABLES, *extra], known)
+                    raise QueryError(message) from None
+        except QueryError:
+            # Local copies of a remote lake may be deleted at any time, and are then fetched again.
+            if not (left and tables.places.remote and _lost({**files, **few})):
+                raise
+            tables.sessions.forget()
+    raise QueryError("SQL: the local copies of the tables are deleted faster than they are read")
 
 
-def _connect(folder: str, memory_limit: str) -> duckdb.DuckDBPyConnection:
-    configuration = {**_CONFIGURATION, "memory_limit": memory_limit, "temp_directory": folder}
+def _judged(
+    tables: Tables, statement: str, views: Mapping[str, str], memory_limit: str
+) -> tuple[Statement, set[str]]:
+    """The statement, and the tables and views that it reads."""
+    key = (statement, *views.items())
+    return tables.sessions.remembered(key, lambda: _read(tables, statement, views, memory_limit))
+
+
+def _read(
+    tables: Tables, statement: str, views: Mapping[str, str], memory_limit: str
+) -> tuple[Statement, set[str]]:
     try:
-        connection = duckdb.connect(":memory:", config=configuration)
-        connection.execute("SET TimeZone = 'UTC'")
+        connection = tables.sessions.parser(memory_limit)
     except duckdb.Error as error:
         raise QueryError(f"SQL cannot start: {_cleaned(error)}") from None
-    return connection
+    with connection:
+        read = parse(connection, statement)
+        wanted = {*TABLES, *views} if read.catalogue else _reachable(connection, read.tables, views)
+    return read, wanted
+
+
+def _fetch_few(
+    tables: Tables, read: Statement, parameters: Sequence[Any] | Mapping[str, Any] | None, cache: Path | None
+) -> tuple[Files, Files]:
+    """All files of the table, and those that the statement needs, by its name; nothing where it needs all.
+
+    Only the latter are fetched.
+    """
+    every = tables.files(_NARROWED, fetch=False)
+    found = narrowed(tables, every, read.tree, parameters, cache)
+    if found is None:
+        return {}, {}
+    return {_NARROWED: every}, {_NARROWED: fetched(tables, _NARROWED, found)}
+
+
+def _lost(files: Mapping[str, Sequence[str]]) -> bool:
+    return not all(Path(file).is_file() for paths in files.values() for file in paths)
+
+
+def _session(
+    tables: Tables,
+    files: tuple[Files, Files],
+    views: Mapping[str, str],
+    memory_limit: str,
+    cache: Path | None,
+) -> tuple[duckdb.DuckDBPyConnection, Mapping[str, Shown]]:
+    """A cursor; `files` are all of each table, and those of which alone rows are shown."""
+    named = (tuple((name, tuple(paths)) for name, paths in some.items()) for some in files)
+    key = (cache, *named, tuple(views.items()))
+    try:
+        return tables.sessions.cursor(
+            key, memory_limit, lambda connection: _prepare(connection, tables, files, views, cache)
+        )
+    except duckdb.Error as error:
+        raise QueryError(f"SQL cannot start: {_cleaned(error)}") from None
 
 
 def _reachable(
@@ -115,24 +179,24 @@ def _reachable(
 def _prepare(
     connection: duckdb.DuckDBPyConnection,
     tables: Tables,
-    wanted: set[str],
+    files: tuple[Files, Files],
     views: Mapping[str, str],
     cache: Path | None,
-) -> None:
-    files = {name: tables.files(name) for name in TABLES if name in wanted}
-    allowed = ", ".join(literal(file) for paths in files.values() for file in paths)
+) -> dict[str, Shown]:
+    shown: dict[str, Shown] = {}
+    every, few = files
+    allowed = ", ".join(literal(file) for paths in every.values() for file in paths)
     try:
         connection.execute(f"SET allowed_paths = [{allowed}]")
         connection.execute("SET enable_external_access = false")
-        for name, paths in files.items():
-            create_view(connection, tables, name, paths, cache)
+        for name, paths in every.items():
+            shown[name] = create_view(connection, tables, name, paths, cache, few.get(name))
         for name, sql in views.items():
-            if name not in wanted:
-                continue
             connection.execute(f"CREATE VIEW {quoted(name)} AS {sql}")
         connection.execute("SET lock_configuration = true")
     except duckdb.Error as error:
         raise QueryError(f"the tables of the lake cannot be read: {_cleaned(error)}") from None
+    return shown
 
 
 def _run(

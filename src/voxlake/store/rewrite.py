@@ -11,15 +11,16 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from deltalake import DeltaTable
 
-from voxlake.core.errors import LakeError, SettingsError
+from voxlake.core.errors import LakeError
 from voxlake.store.tables import Tables
 
 __all__ = ["Rewritten", "forget_history", "raw_rows", "rewrite_table"]
@@ -58,9 +59,10 @@ def raw_rows(tables: Tables, name: str, columns: Sequence[str] | None = None) ->
     for file in tables.files(name):
         wanted = None
         if columns is not None:
-            there = set(pq.read_schema(file).names)
+            with _opened(tables, name, file) as opened:
+                there = set(opened.schema_arrow.names)
             wanted = [column for column in columns if column in there]
-        yield from _parts(file, wanted)
+        yield from _parts(tables, name, file, wanted)
 
 
 def rewrite_table(tables: Tables, name: str, change: Callable[[pa.Table], pa.Table]) -> Rewritten:
@@ -83,22 +85,25 @@ def rewrite_table(tables: Tables, name: str, change: Callable[[pa.Table], pa.Tab
     version = tables.version(name)
     if version is None:
         return Rewritten(0, 0, 0)
-    folder = _folder(tables, name)
     actions: list[dict[str, object]] = []
     removed = files = size = 0
-    for file in tables.files(name):
-        if all(change(part) is part for part in _parts(file, None)):
-            continue
-        files += 1
-        size += Path(file).stat().st_size
-        before = pq.read_metadata(file).num_rows
-        fresh = _write(Path(file), folder, change)
-        now = int(time.time() * 1000)
-        removal = {"path": Path(file).name, "deletionTimestamp": now, "dataChange": True}
-        actions.append({"remove": removal})
-        removed += before - (0 if fresh is None else fresh[1])
-        if fresh is not None:
-            actions.append({"add": _added(*fresh, now)})
+    with _drafts(tables, name) as folder:
+        for file in tables.files(name):
+            if all(change(part) is part for part in _parts(tables, name, file, None)):
+                continue
+            files += 1
+            with _opened(tables, name, file) as opened:
+                before = opened.metadata.num_rows
+                size += Path(file).stat().st_size
+            fresh = _write(tables, name, file, folder, change)
+            now = int(time.time() * 1000)
+            removal = {"path": Path(file).name, "deletionTimestamp": now, "dataChange": True}
+            actions.append({"remove": removal})
+            removed += before - (0 if fresh is None else fresh[1])
+            if fresh is not None:
+                actions.append({"add": _added(*fresh, now)})
+                if tables.places.remote:
+                    tables.objects.put(f"tables/{name}/{fresh[0].name}", fresh[0].read_bytes())
     if actions:
         _commit(tables, name, version, actions)
     return Rewritten(removed, files, size)
@@ -109,9 +114,8 @@ def forget_history(tables: Tables, name: str) -> int:
     version = tables.version(name)
     if version is None:
         return 0
-    folder = _folder(tables, name)
     log = f"tables/{name}/_delta_log"
-    DeltaTable(folder.as_uri()).create_checkpoint()
+    tables.checkpoint(name)
     kept = {Path(file).name for file in tables.files(name)}
     deleted = 0
     for path in sorted(tables.objects.list(f"tables/{name}")):
@@ -121,24 +125,45 @@ def forget_history(tables: Tables, name: str) -> int:
         if old or stray:
             tables.objects.delete(path)
             deleted += 1
+    tables.forget_copies(name)
     return deleted
 
 
-def _parts(file: str, columns: Sequence[str] | None) -> Iterator[pa.Table]:
-    with pq.ParquetFile(file) as opened:
+def _parts(tables: Tables, name: str, file: str, columns: Sequence[str] | None) -> Iterator[pa.Table]:
+    with _opened(tables, name, file) as opened:
         for batch in opened.iter_batches(_ROWS_AT_ONCE, columns=columns):
             yield pa.Table.from_batches([batch])
 
 
+def _opened(tables: Tables, name: str, file: str) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(file)
+    except FileNotFoundError:
+        # Somebody deleted the local copy of a file of a remote lake: it is fetched again.
+        tables.files(name)
+        return pq.ParquetFile(file)
+
+
+@contextmanager
+def _drafts(tables: Tables, name: str) -> Iterator[Path]:
+    """Folder for new files: that of the table, or one of this machine for a remote lake."""
+    folder = tables.objects.local_path(f"tables/{name}")
+    if folder is not None:
+        yield folder
+        return
+    with TemporaryDirectory(prefix="voxlake-rewrite-") as draft:
+        yield Path(draft)
+
+
 def _write(
-    file: Path, folder: Path, change: Callable[[pa.Table], pa.Table]
+    tables: Tables, name: str, file: str, folder: Path, change: Callable[[pa.Table], pa.Table]
 ) -> tuple[Path, int, tuple[int, int]] | None:
     """Write what is left of a file beside it: path, rows and (bytes, milliseconds); None for nothing."""
     fresh = folder / f"part-00000-{uuid4()}-c000.zstd.parquet"
     rows = 0
     writer: pq.ParquetWriter | None = None
     try:
-        for part in _parts(str(file), None):
+        for part in _parts(tables, name, file, None):
             left = change(part)
             if left.num_rows:
                 writer = writer or pq.ParquetWriter(fresh, left.schema, compression="zstd")
@@ -174,10 +199,3 @@ def _commit(tables: Tables, name: str, version: int, actions: Sequence[dict[str,
             f"table '{name}' was written by another process at the same time; let nothing else write to the "
             "lake and run the same command again"
         )
-
-
-def _folder(tables: Tables, name: str) -> Path:
-    folder = tables.objects.local_path(f"tables/{name}")
-    if folder is None:
-        raise SettingsError(f"tables need a lake in a local folder, got {tables.objects.url}")
-    return folder

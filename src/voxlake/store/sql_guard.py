@@ -7,8 +7,8 @@ Its type alone is not enough: ``with x as (copy ... to 'file') select 1`` is a S
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import duckdb
@@ -46,10 +46,13 @@ class Statement:
         Lower-case names of the tables and views that it reads (names of its own subqueries included).
     catalogue : bool
         Whether it asks which tables there are.
+    tree : mapping
+        Its syntax tree, as DuckDB writes it.
     """
 
     tables: frozenset[str]
     catalogue: bool
+    tree: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 def parse(connection: duckdb.DuckDBPyConnection, sql: str) -> Statement:
@@ -86,7 +89,7 @@ def parse(connection: duckdb.DuckDBPyConnection, sql: str) -> Statement:
             _check_function(str(node["function_name"]).lower())
     # Views of the catalogue can also be named without their schema.
     catalogue |= any(name.startswith(("duckdb_", "pg_", "pragma_", "sqlite_")) for name in tables)
-    return Statement(frozenset(tables), catalogue)
+    return Statement(frozenset(tables), catalogue, tree)
 
 
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:

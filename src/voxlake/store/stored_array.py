@@ -15,13 +15,16 @@ import zarr
 from numpy.typing import NDArray
 from zarr.storage import LocalStore
 
-from voxlake.core.errors import IntegrityError, SettingsError
+from voxlake.core.errors import IntegrityError, NotFoundError
+from voxlake.store.array_store import ArrayStore
+from voxlake.store.box_reader import BoxReader
 from voxlake.store.objects import Objects
 
-__all__ = ["StoredArray", "array_folder", "count_shards", "fast_pipeline", "stored_attributes"]
+__all__ = ["StoredArray", "count_shards", "fast_pipeline", "stored_attributes", "stored_shards"]
 
 # The pipeline is chosen when an array is opened, from settings that all threads share.
 _PIPELINE = {"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}
+_PLAIN_PIPELINE = {"codec_pipeline.path": "zarr.core.codec_pipeline.BatchedCodecPipeline"}
 _lock = threading.Lock()
 
 
@@ -48,11 +51,9 @@ class StoredArray:
 
     def __init__(self, objects: Objects, array: str, shards: int | None) -> None:
         self._place = (objects, array, shards)
-        folder = array_folder(objects, array)
-        self.shards = _checked_shards(folder, array, shards)
-        with fast_pipeline():
-            opened = zarr.open_array(LocalStore(folder, read_only=True), path="0", mode="r")
-        self._values: zarr.Array[Any] = opened
+        self.shards, self._values = _opened(objects, array, shards)
+        folder = objects.local_path(array)
+        self._boxes = None if folder is None else BoxReader.open(folder / "0")
 
     @property
     def place(self) -> tuple[Objects, str, int | None]:
@@ -63,7 +64,7 @@ class StoredArray:
     def sha256(self) -> str:
         """`arrays.value_digest` of the whole, as recorded when it was written."""
         objects, array, _ = self._place
-        return str(stored_attributes(array_folder(objects, array), array)["sha256"])
+        return str(stored_attributes(objects, array)["sha256"])
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -86,7 +87,8 @@ class StoredArray:
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
         try:
-            return np.asarray(self._values[key])
+            found = None if self._boxes is None else self._boxes.read(key)
+            return np.asarray(self._values[key]) if found is None else found
         except (RuntimeError, OSError) as error:
             raise IntegrityError(
                 f"array '{self._place[1]}' is damaged and cannot be decoded; restore it from a backup"
@@ -102,7 +104,7 @@ class StoredArray:
         return (type(self), self._place)
 
 
-def stored_attributes(folder: Path, array: str) -> dict[str, Any]:
+def stored_attributes(objects: Objects, array: str) -> dict[str, Any]:
     """The ``voxlake`` attributes of an array.
 
     Raises
@@ -111,44 +113,46 @@ def stored_attributes(folder: Path, array: str) -> dict[str, Any]:
         It is not there, or was not written to its end.
     """
     try:
-        written = json.loads((folder / "zarr.json").read_bytes())
+        written = json.loads(objects.get(f"{array}/zarr.json"))
         attributes = dict(written["attributes"]["voxlake"])
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except (NotFoundError, ValueError, KeyError, TypeError):
         attributes = {}
-    if "sha256" not in attributes or not (folder / "0" / "zarr.json").is_file():
+    if "sha256" not in attributes or not objects.exists(f"{array}/0/zarr.json"):
         raise IntegrityError(f"array '{array}' is not in the lake, or is half written; run prepare again")
     return attributes
 
 
+def stored_shards(objects: Objects, array: str) -> list[str]:
+    """Paths of the stored shards of an array, below the array."""
+    return [path[len(array) + 1 :] for path in objects.list(f"{array}/0/c")]
+
+
 def count_shards(folder: Path) -> int:
-    """Number of stored shards of an array."""
+    """Number of stored shards of an array in a folder."""
     return sum(len(files) for _, _, files in os.walk(folder / "0" / "c"))
 
 
-def _checked_shards(folder: Path, array: str, recorded: int | None) -> int:
-    written = stored_attributes(folder, array)
+def _opened(objects: Objects, array: str, recorded: int | None) -> tuple[int, zarr.Array[Any]]:
+    """Number of shards, which is checked, and the values."""
+    written = stored_attributes(objects, array)
     expected = written.get("shards") if recorded is None else recorded
-    found = count_shards(folder)
+    folder = objects.local_path(array)
+    shards = stored_shards(objects, array) if folder is None else []
+    found = len(shards) if folder is None else count_shards(folder)
     if found != expected:
         raise IntegrityError(
             f"array '{array}' has {found} shards, expected {expected}; what is missing would read as zeros: "
             "restore it from a backup"
         )
-    return found
-
-
-def array_folder(objects: Objects, array: str) -> Path:
-    """Local folder of an array.
-
-    Raises
-    ------
-    SettingsError
-        The store is remote.
-    """
-    folder = objects.local_path(array)
     if folder is None:
-        raise SettingsError(f"arrays need a lake in a local folder, got {objects.url}")
-    return folder
+        # The zarrs codecs would read from a bucket by themselves, with twice the requests and without a word
+        # about a shard that is gone.
+        with _lock, zarr.config.set(_PLAIN_PIPELINE):
+            return found, zarr.open_array(
+                ArrayStore(objects, array, shards), path="0", mode="r", zarr_format=3
+            )
+    with fast_pipeline():
+        return found, zarr.open_array(LocalStore(folder, read_only=True), path="0", mode="r")
 
 
 @contextmanager

@@ -57,6 +57,8 @@ class EngineContract:
     isolated: bool = True
     #: How many items may have been pulled beyond those that have come back, in batches per worker.
     batches_ahead: int = 3
+    #: Seconds that a driver of its own may take until its workers work, and new workers until they are up.
+    patience: float = 20.0
 
     def make_engine(self) -> Engine:
         """Make the engine to be tested."""
@@ -257,7 +259,7 @@ class EngineContract:
         assert outcome.failure is not None
         assert (outcome.failure.reason, outcome.attempts) == ("timeout", 2)
         assert outcome.seconds >= 0.5
-        assert time.monotonic() - started < 20
+        assert time.monotonic() - started < self.patience
 
     @pytest.mark.parametrize("conduct", ["grab", "hoard"])
     def test_an_item_over_the_memory_cap(self, engine: Engine, conduct: str) -> None:
@@ -315,7 +317,7 @@ class EngineContract:
         def workers() -> list[int]:
             return [int(trace.name) for trace in folder.iterdir()]
 
-        assert wait_until(lambda: len(workers()) >= ready, 20), "the workers did not start"
+        assert wait_until(lambda: len(workers()) >= ready, self.patience), "the workers did not start"
         return driver, workers
 
     def test_ctrl_c_stops_cleanly(self, engine: Engine, tmp_path: Path) -> None:

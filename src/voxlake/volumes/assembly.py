@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,8 @@ from voxlake.dicom.geometry import Verdict
 from voxlake.dicom.stacks import split
 from voxlake.dicom.suv import as_measured
 from voxlake.store.objects import Objects
-from voxlake.store.ranges import open_pack, read_into, read_range
+from voxlake.store.packs import open_anywhere
+from voxlake.store.ranges import read_into, read_range
 from voxlake.volumes.stored_pixels import StoredPixels, agrees, stored_pixels
 
 __all__ = ["assemble_stored"]
@@ -71,13 +71,12 @@ def assemble_stored(
         A pack is gone or too short; a file is not what it was.
     """
     found = _only(rows) if verdict is None else verdict
-    root = objects.local_path("")
-    if found is None or found.grid is None or root is None:
+    if found is None or found.grid is None:
         return None
     pixels = _pixels(rows, found)
     if pixels is None:
         return None
-    with _files(root) as files:
+    with _files(objects, [rows[number] for number in pixels]) as files:
         if not all(agrees(rows[number], files.header(rows[number])) for number in pixels):
             return None
         places = [_Place(files.of(rows[number]), pixels[number], frame) for number, frame in found.order]
@@ -130,17 +129,19 @@ class _Place:
 
 
 class _Files:
-    """Packs that are open."""
+    """Packs that are open; of a remote lake, local copies of what is needed of them."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, objects: Objects, rows: Sequence[Row]) -> None:
+        self._objects = objects
+        self._rows = rows
         self._open: dict[str, int] = {}
 
     def of(self, row: Row) -> int:
         """Descriptor of the pack of a row."""
         pack = str(row["pack"])
         if pack not in self._open:
-            self._open[pack] = open_pack(self._root, pack, size=row["length"])
+            ranges = [(one["offset"], one["length"]) for one in self._rows if one["pack"] == pack]
+            self._open[pack] = open_anywhere(self._objects, pack, ranges, size=row["length"])
         return self._open[pack]
 
     def header(self, row: Row) -> bytes:
@@ -163,8 +164,8 @@ class _Files:
 
 
 @contextmanager
-def _files(root: Path) -> Iterator[_Files]:
-    files = _Files(root)
+def _files(objects: Objects, rows: Sequence[Row]) -> Iterator[_Files]:
+    files = _Files(objects, rows)
     try:
         yield files
     finally:

@@ -29,15 +29,17 @@ _STACK = 256
 _WINDOW_GROUPS_PER_WORKER = 4
 
 
-def prepare(
+def prepare(  # noqa: PLR0913 - each option of the command is a parameter
     cohort: Cohort,
     *,
     plan: str | Path | Plan,
     masks: bool = False,
     engine: str | Engine | None = None,
+    workers: int | None = None,
     timeout: float = 600.0,
     memory: int = 8 * 2**30,
     progress: bool | None = None,
+    metrics: str | Path | None = None,
 ) -> Run:
     """Turn the series of a cohort into volumes of a standard form.
 
@@ -57,12 +59,16 @@ def prepare(
         of the lake that were drawn on these series; each object on each volume is an item of its own.
     engine : str, optional
         ``"serial"`` or ``"processes:N"``; by default a process for each core.
+    workers : int, optional
+        How many processes the default engine has.
     timeout : float
         Seconds that one volume may take.
     memory : int
         Bytes that one worker may take.
     progress : bool, optional
         Whether to show a progress bar; by default only on a terminal.
+    metrics : path, optional
+        File that says how the run goes, for Prometheus; written every few seconds.
 
     Returns
     -------
@@ -85,7 +91,7 @@ def prepare(
         "plan": steps.to_tables(),
         "plan_digest": digest,
     }
-    with start_run(lake, "prepare", arguments) as recorder:
+    with start_run(lake, "prepare", arguments, metrics=metrics) as recorder:
         recorder.input_digest = cohort.cohort_id
         account_withdrawn(cohort, recorder)
         done = {
@@ -96,17 +102,24 @@ def prepare(
         }
         work = Preparation(lake.reference, steps)
         shapes: Counter[str] = Counter()
-        with using_engine(engine) as workers, progress_bar("prepare", enabled=progress) as bar:
+        # How many volumes there will be is not known before, but how many series there are.
+        place = {member.series_instance_uid: number for number, member in enumerate(cohort.members(), 1)}
+        with (
+            using_engine(engine, workers) as pool,
+            progress_bar("prepare", len(place), enabled=progress, counts=recorder.counts) as bar,
+        ):
+            recorder.facts.workers = pool.workers
             missing = _missing(units(cohort, digest), done, recorder)
-            for window in _windows(missing, workers.workers):
-                results = map_groups(workers, work, window, timeout=timeout, memory=memory)
+            for window in _windows(missing, pool.workers):
+                results = map_groups(pool, work, window, timeout=timeout, memory=memory)
                 for unit, one in zip(chain(*window), chain(*results), strict=True):
                     shapes.update(_settle(recorder, unit, one))
+                    recorder.facts.bytes += sum(row["length"] for row in unit.rows)
                 recorder.commit_if_due()
-                bar.advance(sum(map(len, window)))
+                bar.reach(max(place[unit.series_instance_uid] for unit in chain(*window)))
             if masks:
                 made = prepare_masks(
-                    cohort, digest, steps.geometry, recorder, workers, timeout=timeout, memory=memory
+                    cohort, digest, steps.geometry, recorder, pool, timeout=timeout, memory=memory
                 )
                 recorder.result["masks"] = made
         recorder.result |= {"plan_digest": short(digest), "shapes": dict(shapes.most_common(10))}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import pytest
 
@@ -38,18 +39,25 @@ def test_the_url_of_an_engine_opens_one_like_it() -> None:
         ("proceses", "did you mean 'processes'"),
         ("process:4", "did you mean 'processes"),
         ("Serial", "did you mean 'serial'"),
-        ("", "known: processes, processes:N, serial"),
+        ("", "known: .*processes, processes:N, .*serial"),
         ("processes:0", "from 1"),
         ("processes:-1", "from 1"),
         ("processes:two", "from 1"),
         ("processes:", "from 1"),
-        ("dask://host:8786", "only serial and processes"),
-        ("tls://host:8786", "only serial and processes"),
-        ("ray://host:10001", "only serial and processes"),
+        ("ray://host", "expected ray://host:10001"),
+        ("ray://host:10001?workers=0", "expected ray://host:10001"),
+        ("ray://user@host:10001", "expected ray://host:10001"),
     ],
 )
 def test_other_urls_are_explained(url: str, words: str) -> None:
     with pytest.raises(SettingsError, match=words):
+        open_engine(url)
+
+
+@pytest.mark.parametrize("url", ["ray://local", "ray://127.0.0.1:9"])
+def test_without_ray_it_says_what_to_install(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(EngineError, match=r"pip install 'voxlake\[ray\]'"):
         open_engine(url)
 
 

@@ -59,3 +59,17 @@ def test_rich_is_imported_only_for_those_who_look() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_the_balance_is_shown_as_it_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("COLUMNS", "160")
+    counts = {"seen": 3000}
+    with progress_bar("ingest", 4000, enabled=True, counts=counts) as bar:
+        counts |= {"stored": 1200, "already": 790, "quarantined": 10}
+        bar.reach(2000)
+        bar.advance(0, "a note")
+        assert bar.count == 2000
+    for words in ("2,000/4,000", "1,200 stored + 790 already there + 10 quarantined", "left", "a note"):
+        assert words in terminal.getvalue()

@@ -12,8 +12,8 @@ from voxlake.store.objects import Objects
 
 
 def test_unknown_scheme_says_what_works() -> None:
-    for url in ("s3://bucket/lake", "gs://b/l", "http://host/x", "memory://"):
-        with pytest.raises(SettingsError, match="supported are a folder and a 'file://' URL"):
+    for url in ("s4://bucket/lake", "ftp://b/l", "http://host/x", "memory://x"):
+        with pytest.raises(SettingsError, match="supported are a folder, 'file://', 's3://', 'gs://' and"):
             Objects.open(url)
 
 

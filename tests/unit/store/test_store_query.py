@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
 import pytest
@@ -86,19 +87,21 @@ def test_what_repeats_is_remembered_between_processes(tables: Tables, tmp_path: 
     tables.append("instances", [_instance("a", "p", "late", 5)])
     query = "select count(*) from instances"
     assert run_sql(tables, query, cache=cache).rows() == [(2,)]
-    (file,) = cache.iterdir()
-    assert file.name.startswith("repeated-instances-")
-    assert pq.read_table(file).num_rows == 1
-    # A fresh process believes what is remembered, for this version of this table only.
-    pq.write_table(pq.read_table(file).slice(0, 0), file)
+    (folder,) = cache.iterdir()
+    assert folder.name.startswith("keys-instances-")
+    about = json.loads((folder / "about.json").read_text())
+    assert len(about["rows"]["filename"]) == 1
+    assert len(np.load(folder / about["hashes"])) == 3
+    # A fresh process believes what is remembered, and compares only the files that came in since.
+    none = {"filename": [], "file_row_number": []}
+    (folder / "about.json").write_text(json.dumps({**about, "rows": none}))
     fresh = Tables(tables.objects)
     assert run_sql(fresh, query, cache=cache).rows() == [(3,)]
     assert run_sql(Tables(tables.objects), query).rows() == [(2,)]
-    fresh.append("instances", [_instance("d", "p", "CT", 7)])
-    assert run_sql(fresh, query, cache=cache).rows() == [(3,)]
-    (newer,) = cache.iterdir()
-    assert newer.name != file.name
-    newer.write_bytes(b"damaged")
+    fresh.append("instances", [_instance("d", "p", "CT", 7), _instance("b", "p", "late", 8)])
+    assert run_sql(fresh, query, cache=cache).rows() == [(4,)]
+    assert len(list(folder.glob("hashes-*"))) == 1
+    (folder / "about.json").write_text("damaged")
     assert run_sql(Tables(tables.objects), query, cache=cache).rows() == [(3,)]
 
 

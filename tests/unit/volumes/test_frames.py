@@ -21,6 +21,7 @@ from voxlake.sources.phantoms import Phantoms
 from voxlake.store.packs import read_member
 from voxlake.store.places import Places
 from voxlake.volumes.frames import read_frame
+from voxlake.volumes.frames_afar import read_frame_afar
 
 
 @pytest.fixture
@@ -65,11 +66,30 @@ def test_what_came_in_later_is_found(filled: Lake) -> None:
 def test_the_look_up_may_be_deleted_or_damaged(filled: Lake) -> None:
     uid, values = next(iter(stored(filled).items()))
     read_frame(filled, uid)
+    snapshot = filled.cache / "places-1.snapshot"
+    assert snapshot.exists()
+    snapshot.write_bytes(b"no snapshot at all" * 100)
+    np.testing.assert_array_equal(read_frame(filled, uid), values)
+    snapshot.unlink()
+    np.testing.assert_array_equal(read_frame(filled, uid), values)
     path = Places(filled.cache).path
     path.unlink()
     np.testing.assert_array_equal(read_frame(filled, uid), values)
+    snapshot.unlink()
     path.write_bytes(b"no database at all" * 100)
     np.testing.assert_array_equal(read_frame(filled, uid), values)
+
+
+def test_a_lake_that_is_no_folder_is_read_by_its_objects(filled: Lake) -> None:
+    for lake in (filled, filled.url):
+        for uid, values in list(stored(filled).items())[:3]:
+            np.testing.assert_array_equal(read_frame_afar(lake, uid), values)
+    with pytest.raises(NotFoundError, match="SOPInstanceUID"):
+        read_frame_afar(filled, "1.2.3")
+    pack = filled.sql("select pack from instances where sop_instance_uid = $uid", {"uid": uid}).rows()[0][0]
+    filled.objects.delete(pack)
+    with pytest.raises(IntegrityError, match="restore"):
+        read_frame_afar(filled, uid)
 
 
 def test_a_fresh_look_up_loads_no_heavy_library(filled: Lake) -> None:
@@ -90,6 +110,7 @@ def test_a_fresh_look_up_loads_no_heavy_library(filled: Lake) -> None:
         "pydantic",
         "obstore",
         "imagecodecs",
+        "sqlite3",
     }
 
 
