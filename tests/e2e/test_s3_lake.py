@@ -131,14 +131,15 @@ def test_only_files_that_matter_are_fetched(
 ) -> None:
     monkeypatch.setattr(narrow, "_LEAST_FILES", 2)
     objects, cache = Objects.open(fresh(s3)), tmp_path / "cache"
+    writer, reader = Tables(objects, tmp_path / "elsewhere"), Tables(objects, cache)
 
     def add(number: int) -> None:
         row = {"sop_instance_uid": f"1.2.{number}", "source_mac": f"{number}", "policy_digest": "p"}
-        Tables(objects, tmp_path / "elsewhere").append("instances", [row])
+        writer.append("instances", [row])
 
     def mac(uid: str) -> list[tuple[Any, ...]]:
         statement = "select source_mac from instances where sop_instance_uid = ?"
-        return run_sql(Tables(objects, cache), statement, [uid], cache=cache).rows()
+        return run_sql(reader, statement, [uid], cache=cache).rows()
 
     def copies() -> int:
         return len(list((cache / "tables").rglob("*.parquet")))
@@ -157,8 +158,7 @@ def test_only_files_that_matter_are_fetched(
     assert mac("1.2.3") == [("3",)]
     assert copies() == 4
     assert mac("1.2.9") == []
-    tables = Tables(objects, cache)
-    assert run_sql(tables, "select count(*) from instances", cache=cache).rows() == [(4,)]
+    assert run_sql(reader, "select count(*) from instances", cache=cache).rows() == [(4,)]
     assert copies() == 5
 
 
