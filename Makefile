@@ -3,6 +3,10 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# A third of the time of the tests is waiting: for clusters, time-outs, processes that start.
+PYTEST := $(BIN)/pytest -q -n 3 --dist loadgroup
+# Hundreds of processes are started; without bytecode each would compile all modules anew.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test test-all lint format types imports docs clean
 
@@ -20,10 +24,10 @@ demo: $(VENV)/.demo
 	$(BIN)/voxlake demo demo
 
 test: lint types imports docs
-	$(BIN)/pytest -q -n 2 --dist loadgroup -m 'not slow'
+	$(PYTEST) -m 'not slow'
 
 test-all: lint types imports docs
-	$(BIN)/pytest -q -n 2 --dist loadgroup --hypothesis-profile=explore
+	$(PYTEST) --hypothesis-profile=explore
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

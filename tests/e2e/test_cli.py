@@ -70,6 +70,29 @@ def test_importing_voxlake_loads_nothing_heavy() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.parametrize(("words", "status"), [("--version", 0), ("no-such-verb", 2)])
+def test_the_interpreter_is_not_taken_apart_at_the_end(words: str, status: int) -> None:
+    """As a native thread would that asks for the interpreter too late; exit functions run all the same."""
+    code = (
+        "import atexit, os, sys\n"
+        "from voxlake.cli import main\n"
+        "class Late:\n"
+        "    def __del__(self, abort=os.abort):\n"
+        "        abort()\n"
+        "sys.late = Late()\n"
+        f"sys.argv[1:] = ['{words}']\n"
+        "class Words(list):\n"
+        "    def __getitem__(self, part):\n"
+        "        atexit.register(print, 'exit functions ran')\n"
+        "        return list.__getitem__(self, part)\n"
+        "sys.argv = Words(sys.argv)\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == status, done.stderr
+    assert done.stdout.endswith("exit functions ran\n")
+
+
 def test_from_ingest_to_cohort(shell: Lake, capsys: pytest.CaptureFixture[str]) -> None:
     source = "phantoms:?patients=3&slices=8&rows=16&columns=16&second_study=0"
     assert run(["ingest", source, "--json", "--engine", "serial"]) == 0

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 
 import pytest
@@ -27,6 +28,16 @@ _NO_RUN = re.compile(r"<!--\s*no-run(?P<reason>.*?)-->", re.DOTALL)
 _TITLE = re.compile(r'title="([^"]+)"')
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 _SHELL_SECONDS = 120
+WARM = Path(__file__).with_name("warm.py")
+_CLIENT = """#!{python} -IS
+import json, os, socket, sys
+with socket.socket(socket.AF_UNIX) as line:
+    line.connect({path!r})
+    socket.send_fds(line, [b"!"], [0, 1, 2])
+    words = json.dumps([sys.argv[1:], dict(os.environ), os.getcwd()]).encode()
+    line.sendall(len(words).to_bytes(8, "little") + words)
+    sys.exit(int(line.recv(16) or b"70"))
+"""
 
 
 @dataclass(frozen=True)
@@ -83,8 +94,25 @@ EVERY = [block for page in PAGES for block in blocks(page)]
 LIVE = sorted({block.page for block in EVERY if block.runs})
 
 
+@pytest.fixture(scope="module")
+def commands() -> Iterator[Path]:
+    """Offer a folder for PATH in which `voxlake` is a door to a process that has its imports behind it."""
+    # Not below the folder of pytest: its path may be too long for a socket.
+    with TemporaryDirectory() as folder:
+        door, path = Path(folder, "voxlake"), Path(folder, "socket")
+        door.write_text(_CLIENT.format(python=sys.executable, path=str(path)), "utf-8")
+        door.chmod(0o755)
+        with subprocess.Popen([sys.executable, WARM, path], stdout=subprocess.PIPE) as server:
+            try:
+                assert server.stdout is not None
+                assert server.stdout.readline() == b"ready\n"
+                yield Path(folder)
+            finally:
+                server.kill()
+
+
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(tmp_path: Path, commands: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A new home and working folder, so that no key and no cache lands in the real one."""
     folder = tmp_path / "home"
     folder.mkdir()
@@ -93,7 +121,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for variable in [each for each in os.environ if each.startswith("VOXLAKE_")]:
         monkeypatch.delenv(variable)
     monkeypatch.setenv("HOME", str(folder))
-    monkeypatch.setenv("PATH", f"{Path(sys.prefix, 'bin')}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv(
+        "PATH", os.pathsep.join([str(commands), str(Path(sys.prefix, "bin")), os.environ["PATH"]])
+    )
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setattr(Path, "home", staticmethod(lambda: folder))
     monkeypatch.chdir(work)

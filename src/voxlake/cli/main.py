@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -26,7 +28,28 @@ _GROUPS = {
 
 def main() -> None:
     """Run the command line of this process and exit: 0 done, 1 the run failed, 2 wrong usage."""
-    sys.exit(run(sys.argv[1:]))
+    end = _End()
+    atexit.register(end)
+    end.status = run(sys.argv[1:])
+    sys.exit(end.status)
+
+
+class _End:
+    """End the process as the last of its exit functions, before the interpreter is taken apart.
+
+    Threads of native libraries may still let go of Python objects then; one that asks for the interpreter
+    while that goes away takes the process down with SIGABRT, after its work was done well.
+    """
+
+    status: int | None = None
+
+    def __call__(self) -> None:
+        if self.status is None:
+            return
+        with suppress(BrokenPipeError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(self.status)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -15,6 +15,7 @@ from voxlake.core.errors import IntegrityError, LakeError, NotFoundError, Voxlak
 from voxlake.lake.compact_packs import Piece
 from voxlake.lake.lake import Lake, LakeReference
 from voxlake.store.arrays import read_array, value_digest
+from voxlake.store.arrow_bytes import arrow_reader
 from voxlake.store.delta_log import read_commit
 from voxlake.store.objects import Objects
 from voxlake.store.packs import pack_name, read_member
@@ -164,7 +165,7 @@ def _content(lake: Lake, task: Task, data: bytes, digest: str) -> Fault | None:
         if task.kind == "commit":
             read_commit(data, 0, "")
         elif task.kind == "parquet":
-            pq.read_table(pa.BufferReader(data))
+            pq.read_table(arrow_reader(data))
         elif task.kind == "sealed" and lake.key_file.is_file():
             lake.key.unseal(data, context=task.path.rpartition("/")[2])
     except (VoxlakeError, pa.ArrowException, OSError, ValueError):

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from voxlake.core.errors import IntegrityError, LakeError, NotFoundError
+from voxlake.store.arrow_bytes import arrow_reader
 from voxlake.store.delta_log import OPTIMIZE, DeltaLog, LogFile
 from voxlake.store.duplicate_rows import Place, Repeated, find_repeated
 from voxlake.store.put_together import FileWriter, plain_schema
@@ -87,7 +88,7 @@ def read_file(tables: Tables, name: str, file: LogFile, columns: Sequence[str] |
     """
     path = f"tables/{name}/{file.path}"
     try:
-        with pq.ParquetFile(pa.BufferReader(tables.objects.get(path))) as opened:
+        with pq.ParquetFile(arrow_reader(tables.objects.get(path))) as opened:
             there = set(opened.schema_arrow.names)
             wanted = None if columns is None else [column for column in columns if column in there]
             return opened.read(columns=wanted)

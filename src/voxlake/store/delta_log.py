@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from voxlake.core.errors import IntegrityError, NotFoundError
+from voxlake.store.arrow_bytes import arrow_reader
 from voxlake.store.objects import Objects
 
 __all__ = [
@@ -233,7 +234,7 @@ class DeltaLog:
     def _checkpoint(self, version: int) -> Iterator[LogFile]:
         data = self.objects.get(f"{self.folder}/_delta_log/{version:020}.checkpoint.parquet")
         try:
-            rows = pq.read_table(pa.BufferReader(data), columns=["add"]).column(0).to_pylist()
+            rows = pq.read_table(arrow_reader(data), columns=["add"]).column(0).to_pylist()
         except (pa.ArrowException, OSError) as error:
             raise IntegrityError(
                 f"checkpoint {version} of table '{self.name}' cannot be read; restore it from a copy"

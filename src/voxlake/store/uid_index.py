@@ -31,6 +31,7 @@ from voxlake.store.uid_runs import (
     GROUPS,
     INSTANCE,
     Run,
+    find_keys,
     hash_texts,
     merge_runs,
     remove_runs,
@@ -303,20 +304,12 @@ def _merge_small(folder: Path, runs: list[Run]) -> None:
         runs[-2:] = [merge_runs(folder, runs[-2:])]
 
 
-def _hash(state: _State, uid: str) -> int:
-    return int(hash_texts(texts_of([uid]), state.seed)[0])
-
-
-def _between(keys: NDArray[np.uint64], key: int) -> range:
-    value = np.uint64(key)
-    return range(int(np.searchsorted(keys, value, "left")), int(np.searchsorted(keys, value, "right")))
-
-
 def _instances(state: _State, uid: str) -> Iterator[tuple[Run, Any]]:
-    key = _hash(state, uid)
+    key = hash_texts(texts_of([uid]), state.seed)
     check = int(hash_texts(texts_of([uid]), state.seed + 1)[0]) & _LOW
     for run in state.runs:
-        for place in _between(run.keys, key):
+        (start,), (end,) = find_keys(run.keys, key)
+        for place in range(start, end):
             row = run.places[place]
             if row["check"] == check:
                 yield run, row
@@ -330,7 +323,7 @@ def _files(state: _State, kind: str, uids: Collection[str]) -> set[int]:
             there, files = run.keys, run.places["file"]
         else:
             there, files = run.group(kind)
-        starts, ends = np.searchsorted(there, keys, "left"), np.searchsorted(there, keys, "right")
+        starts, ends = find_keys(there, keys)
         for start, end in zip(starts[starts < ends], ends[starts < ends], strict=True):
             found.update(int(number) for number in files[start:end])
     return found

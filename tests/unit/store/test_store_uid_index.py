@@ -25,7 +25,7 @@ from voxlake.store.rewrite import rewrite_table
 from voxlake.store.sql_guard import parse
 from voxlake.store.tables import Tables
 from voxlake.store.uid_index import Spot, UidIndex
-from voxlake.store.uid_runs import hash_texts, texts_of
+from voxlake.store.uid_runs import find_keys, hash_texts, texts_of
 
 
 def _row(number: int, policy: str = "p") -> dict[str, Any]:
@@ -298,3 +298,32 @@ def test_hashes_do_not_hang_on_what_stands_beside() -> None:
     assert [int(hash_texts(pa.array([text]), 7)[0]) for text in texts] == together.tolist()
     assert not (hash_texts(pa.array(texts), 8) == together)[:-4].any()
     assert hash_texts(pa.array(texts).slice(100, 5), 7).tolist() == together[100:105].tolist()
+
+
+def _spread(kind: str) -> np.ndarray:
+    generator = np.random.default_rng(7)
+    even = generator.integers(0, 2**64, 50_000, np.uint64)
+    return np.sort(
+        {
+            "even": even,
+            "repeated": np.repeat(even[:5000], 10),
+            "one stretch": even // np.uint64(1000) + np.uint64(2**63),
+            "ends": np.array([0, 0, 1, 2**64 - 1, 2**64 - 1], np.uint64),
+            "one value": np.full(30_000, 2**62, np.uint64),
+            "few": even[:3],
+            "none": even[:0],
+        }[kind]
+    )
+
+
+@pytest.mark.parametrize("kind", ["even", "repeated", "one stretch", "ends", "one value", "few", "none"])
+def test_a_key_is_found_wherever_it_stands(kind: str) -> None:
+    """Hashes are even, but nothing may hang on it: a damaged or aimed-at index still answers right."""
+    keys = _spread(kind)
+    others = np.random.default_rng(8).integers(0, 2**64, 200, np.uint64)
+    wanted = np.concatenate([keys[:: max(1, len(keys) // 200)], keys[-3:], others])
+    wanted = np.concatenate([wanted, np.array([0, 2**64 - 1, 2**62], np.uint64)])
+    for some in (wanted, *(wanted[place : place + 50] for place in range(0, len(wanted), 50))):
+        starts, ends = find_keys(keys, some)
+        assert np.array_equal(starts, np.searchsorted(keys, some, "left"))
+        assert np.array_equal(ends, np.searchsorted(keys, some, "right"))
