@@ -57,7 +57,9 @@ if TYPE_CHECKING:
     from voxlake.volumes.masks_read import iter_masks, read_masks
     from voxlake.volumes.patches import random_patches, read_patch
     from voxlake.volumes.prepare import prepare
+    from voxlake.volumes.pretrained_models import models_import, models_list
     from voxlake.volumes.read import iter_volumes
+    from voxlake.volumes.segment import segment
     from voxlake.volumes.series import read_series
 
 _NOUNS = {
@@ -121,6 +123,8 @@ __all__ = [
     "label",
     "load_plan",
     "load_task",
+    "models_import",
+    "models_list",
     "open",
     "original_bytes",
     "predict",
@@ -135,6 +139,7 @@ __all__ = [
     "read_series",
     "receipt",
     "report",
+    "segment",
     "select",
     "sql",
     "trace",

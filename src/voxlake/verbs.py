@@ -158,6 +158,27 @@ VERBS: tuple[Verb, ...] = (
         "voxlake prepare chest --plan xray-64",
     ),
     Verb(
+        "segment",
+        "voxlake.volumes.segment",
+        "segment",
+        "Make a mask of every volume of a cohort.",
+        "voxlake segment chest --plan lungs-ct",
+    ),
+    Verb(
+        "models import",
+        "voxlake.volumes.pretrained_models",
+        "models_import",
+        "Bring pre-trained networks into the lake from a folder with their files.",
+        "voxlake models import brainchop/public/models",
+    ),
+    Verb(
+        "models list",
+        "voxlake.volumes.pretrained_models",
+        "models_list",
+        "List the pre-trained networks that are known, where they are from, and which are in the lake.",
+        "voxlake models list",
+    ),
+    Verb(
         "train",
         "voxlake.learning.train",
         "train",
@@ -182,7 +203,7 @@ VERBS: tuple[Verb, ...] = (
         "report",
         "voxlake.evaluation.report",
         "report",
-        "Write one self-contained page about a model, a run or the de-identification of a study.",
+        "Write one self-contained page about a model, a run, a cohort or the de-identification of a study.",
         "voxlake report pneumonia",
     ),
     Verb(
@@ -247,6 +268,13 @@ VERBS: tuple[Verb, ...] = (
         "changes",
         "List what came into the lake since the last time, in order, and where to go on.",
         "voxlake changes --since '2026-01-31 12:00' --format csv",
+    ),
+    Verb(
+        "export",
+        "voxlake.exchange.export",
+        "export",
+        "Write a cohort out of the lake: images, masks, measurements.",
+        "voxlake export brains out/ --to nifti",
     ),
     Verb(
         "deidentify",

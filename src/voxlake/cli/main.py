@@ -23,6 +23,7 @@ _GROUPS = {
     "cohort": "Look at, compare, split and share frozen selections.",
     "quarantine": "Look at what was not let in.",
     "keys": "Look after the key of the lake.",
+    "models": "Bring in and list networks that others trained.",
 }
 
 

@@ -47,6 +47,7 @@ REASONS = MappingProxyType(
         "geometry_mixed": "Images of one series differ in shape, orientation or pixel spacing.",
         "geometry_none": "No position or orientation although several images belong together.",
         "step_failed": "A processing step refused this volume.",
+        "registration_failed": "No plausible transform between the two images was found.",
         "unsupported_mask": "A segmentation or structure set of a kind that cannot become a mask.",
         "mask_other_image": "The segmentation was drawn on another image of the same series.",
         "mask_frame": "The mask lies in another frame of reference than the image.",

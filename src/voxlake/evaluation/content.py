@@ -14,6 +14,7 @@ from voxlake.metrics.estimate import Estimate
 
 __all__ = [
     "Cell",
+    "ContactSheet",
     "Example",
     "Exclusion",
     "Flow",
@@ -23,6 +24,7 @@ __all__ = [
     "OperatingPoint",
     "Question",
     "ReportData",
+    "SheetPicture",
     "Table",
     "TextBlock",
     "TrainingCurve",
@@ -204,6 +206,53 @@ class Ingest:
     gallery: tuple[Example, ...] = ()
 
 
+@dataclass(frozen=True, eq=False)
+class SheetPicture:
+    """A volume on a contact sheet.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, shape (rows, columns, 3)
+        Its planes side by side, masks over them.
+    identifier : str
+        Identifier in the lake.
+    note : str
+        A line under the picture.
+    amounts : tuple of (name, amount)
+        Labels with their size, for example ``("Brain", "1,254 ml")``.
+    """
+
+    image: NDArray[np.uint8]
+    identifier: str
+    note: str = ""
+    amounts: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class ContactSheet:
+    """Pictures of volumes, with masks over them.
+
+    Parameters
+    ----------
+    title : str
+        Whose masks, or of what plan.
+    pictures : tuple of SheetPicture
+        In the order of the page.
+    legend : tuple of (name, RGB)
+        Labels and their colours, 0 to 255, the same in all pictures.
+    note : str
+        How many there are and how many are shown, and what else must be known.
+    flat : bool
+        Whether the pictures are single images, of which more fit side by side.
+    """
+
+    title: str
+    pictures: tuple[SheetPicture, ...]
+    legend: tuple[tuple[str, tuple[int, int, int]], ...] = ()
+    note: str = ""
+    flat: bool = False
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ReportData:
     """All that a report shows. What is left empty has no section.
@@ -244,6 +293,8 @@ class ReportData:
         Images that the model got wrong and right, the most confident first.
     limitations : tuple of str
         What a reader must know before believing the figures.
+    sheets : tuple of ContactSheet
+        Pictures of volumes with masks over them.
     ingest : Ingest or None
         What came into the lake.
     settings : tuple of TextBlock
@@ -252,6 +303,8 @@ class ReportData:
         Digests and identifiers.
     made_by : str
         Software and version.
+    kind : str
+        What sort of report it is, over the headline.
     """
 
     title: str
@@ -276,7 +329,9 @@ class ReportData:
     mistakes: tuple[Example, ...] = ()
     correct: tuple[Example, ...] = ()
     limitations: tuple[str, ...] = ()
+    sheets: tuple[ContactSheet, ...] = ()
     ingest: Ingest | None = None
     settings: tuple[TextBlock, ...] = ()
     lineage: tuple[Table, ...] = ()
     made_by: str = "voxlake"
+    kind: str = "Evaluation report"

@@ -110,6 +110,7 @@ def _sections(data: ReportData) -> list[tuple[str, str]]:
         ("folds", "Training and folds", data.folds or data.training),
         ("examples", "What the model saw", data.mistakes or data.correct),
         ("limitations", "Limitations", data.limitations),
+        ("sheets", "Volumes and masks", data.sheets),
         ("ingest", "What came into the lake", data.ingest),
         ("settings", "Settings", data.settings),
         ("lineage", "Lineage", data.lineage),

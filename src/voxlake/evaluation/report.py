@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from voxlake.core.errors import NotFoundError, UsageError
 from voxlake.core.run import Run
+from voxlake.evaluation.cohort_report import describe_cohort_page
 from voxlake.evaluation.content import Ingest, ReportData
 from voxlake.evaluation.intake_section import describe_intake
 from voxlake.evaluation.model_report import describe_model
@@ -20,7 +22,7 @@ from voxlake.evaluation.study_report import (
     study_page,
     unknown_study,
 )
-from voxlake.lake.cohorts import get_cohort
+from voxlake.lake.cohorts import Cohort, get_cohort
 from voxlake.lake.lake import Lake
 from voxlake.lake.recorder import Recorder, start_run
 from voxlake.learning.model import get_model
@@ -38,14 +40,15 @@ def report(
     questions: Sequence[tuple[str, str]] = (),
     output: str | Path | None = None,
 ) -> Run:
-    """Write one self-contained page about a model, a run or the de-identification of a study.
+    """Write one self-contained page about a model, a run, a cohort or the de-identification of a study.
 
     Parameters
     ----------
     lake : Lake
         The lake.
     subject : str
-        Identifier of a model, name of its task, identifier of a run, or StudyInstanceUID in the lake.
+        Identifier of a model, name of its task, identifier of a run, name of a cohort, or StudyInstanceUID in
+        the lake.
     cohort : str, optional
         About a model: score it on this cohort, which it has predicted, instead of its own test parts.
     intake : sequence of str
@@ -66,7 +69,7 @@ def report(
     Raises
     ------
     NotFoundError
-        There is no such model, run or study.
+        There is no such model, run, cohort or study.
     UsageError
         About a study, an option was given that only the other reports have.
 
@@ -83,14 +86,20 @@ def report(
     if looks_like_uid(subject):
         # Before the run is recorded: it may be the original identifier, which must not come into the lake.
         raise unknown_study(lake, subject)
-    arguments = {"subject": subject, "cohort": cohort, "intake": list(intake), "gallery": gallery}
+    arguments = {
+        "subject": subject,
+        # Whose pictures are on the page: erasing a patient looks here for the pages that must go.
+        "cohort": cohort or _pictured(lake, subject),
+        "intake": list(intake),
+        "gallery": gallery,
+    }
     with start_run(lake, "report", arguments) as recorder:
         recorder.saw()
         shown = describe_intake(lake, intake, gallery, questions)
         if lake.sql("select 1 from runs where run_id = $run", {"run": subject}).rows():
             data = describe_run(lake, subject, shown)
         else:
-            data = _about_model(lake, subject, cohort, shown)
+            data = _about_model_or_cohort(lake, subject, cohort, shown)
         _keep_page(lake, recorder, render_report(data).encode(), output)
         recorder.outcome(subject, "stored")
     return recorder.run
@@ -125,9 +134,29 @@ def _keep(lake: Lake, recorder: Recorder, name: str, data: bytes) -> str:
     return str(lake.objects.local_path(name) or name)
 
 
-def _about_model(lake: Lake, subject: str, cohort: str | None, shown: Ingest | None) -> ReportData:
+def _about_model_or_cohort(lake: Lake, subject: str, cohort: str | None, shown: Ingest | None) -> ReportData:
     try:
         model = get_model(lake, subject)
     except NotFoundError as error:
-        raise NotFoundError(f"{error}; and there is no such run or study either") from None
+        found = _cohort(lake, subject)
+        if found is None:
+            raise NotFoundError(f"{error}; and there is no such run, cohort or study either") from None
+        return describe_cohort_page(found, shown)
     return describe_model(model, None if cohort is None else get_cohort(lake, cohort), shown)
+
+
+def _cohort(lake: Lake, name: str) -> Cohort | None:
+    try:
+        return get_cohort(lake, name)
+    except (NotFoundError, UsageError):
+        return None
+
+
+def _pictured(lake: Lake, subject: str) -> str | None:
+    """Name of the cohort that a page about a run or a cohort shows."""
+    rows = lake.sql("select arguments from runs where run_id = $run", {"run": subject}).rows()
+    if rows:
+        name = json.loads(rows[0][0]).get("cohort")
+        return name if isinstance(name, str) else None
+    found = _cohort(lake, subject)
+    return None if found is None else f"{found.name}@{found.version}"

@@ -6,13 +6,16 @@ from voxlake.core.reasons import REASONS
 from voxlake.core.toml import to_toml
 from voxlake.evaluation.content import Ingest, ReportData, Table, TextBlock
 from voxlake.evaluation.intake_section import describe_intake, find_run
+from voxlake.evaluation.sheets import sheets_of_run
 from voxlake.lake.lake import Lake
 
 __all__ = ["describe_run"]
 
+_WITH_PICTURES = ("prepare", "segment")
+
 
 def describe_run(lake: Lake, run_id: str, shown: Ingest | None) -> ReportData:
-    """Describe a run: its balance, what it made, and what became of every item that failed."""
+    """Describe a run: its balance, what it made, with pictures, and what became of every item that failed."""
     run = find_run(lake, run_id)
     if run.verb == "ingest" and shown is None:
         shown = describe_intake(lake, [run_id], None, ())
@@ -26,6 +29,7 @@ def describe_run(lake: Lake, run_id: str, shown: Ingest | None) -> ReportData:
         task=f"Run {run.run_id}",
         summary=f"The run {'is done' if run.outcome == 'done' else 'failed'}: {run.balance()}.",
         created=run.started_at,
+        sheets=sheets_of_run(lake, run_id) if run.verb in _WITH_PICTURES else (),
         ingest=shown,
         settings=(TextBlock("Arguments", to_toml(dict(run.arguments))),),
         lineage=(
@@ -42,4 +46,5 @@ def describe_run(lake: Lake, run_id: str, shown: Ingest | None) -> ReportData:
             ),
         ),
         made_by=f"voxlake {run.code_version}",
+        kind="Report about a run",
     )

@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voxlake.core.errors import ItemError
+from voxlake.core.errors import GeometryError, ItemError
 from voxlake.core.grid import Grid
+from voxlake.core.volume import Volume
 from voxlake.processing.values import finite_range
 
-__all__ = ["crop_centre", "cut", "pad_centre"]
+__all__ = ["crop_centre", "cut", "fill_value", "grid_of", "need_match", "pad_centre", "put_back"]
+
+Index = NDArray[np.int_]
 
 
 def cut(
@@ -53,14 +56,64 @@ def pad_centre(
     after = [count - front for count, front in zip(missing, before, strict=True)]
     larger = grid.pad(before, after)
     out = np.full(
-        (*larger.shape, *data.shape[3:]), _fill_value(data.dtype, fill, given, step), dtype=data.dtype
+        (*larger.shape, *data.shape[3:]), fill_value(data.dtype, fill, given, step), dtype=data.dtype
     )
     box = tuple(slice(front, front + have) for front, have in zip(before, grid.shape, strict=True))
     out[box] = data
     return out, larger
 
 
-def _fill_value(dtype: np.dtype[Any], fill: float | str, given: NDArray[Any], step: str) -> Any:
+def grid_of(before: Volume | Grid) -> Grid:
+    """The grid of what a step was given."""
+    return before if isinstance(before, Grid) else before.grid
+
+
+def need_match(have: Grid, want: Grid, step: str) -> None:
+    """Refuse to take a step back onto a grid that it did not come from.
+
+    Raises
+    ------
+    GeometryError
+        The two have other voxels.
+    """
+    if not have.matches(want):
+        raise GeometryError(f"undo {step}: the volume does not lie where the step puts the grid before it")
+
+
+def put_back(volume: Volume, before: Volume | Grid, *, step: str) -> Volume:
+    """Take back any cropping and padding: put the voxels where they lie on the grid before.
+
+    Voxels of `before` that `volume` does not cover are those of `before`, or 0 where it is a grid; voxels of
+    `volume` beyond it are dropped.
+
+    Raises
+    ------
+    GeometryError
+        The voxels of the two do not coincide.
+    """
+    grid = grid_of(before)
+    offset = np.rint(grid.world_to_index(volume.grid.origin)).astype(int)
+    low, high = np.maximum(offset, 0), np.minimum(offset + volume.grid.shape, grid.shape)
+    if (low >= high).any() or not _same_voxels(volume.grid, grid, low, high, offset):
+        raise GeometryError(f"undo {step}: the volume's voxels are not voxels of the grid before the step")
+    channels = volume.shape[3:]
+    if isinstance(before, Volume) and before.shape[3:] == channels:
+        out = before.numpy().astype(np.promote_types(before.dtype, volume.dtype))
+    else:
+        out = np.zeros((*grid.shape, *channels), dtype=volume.dtype)
+    inner = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    own = tuple(slice(a, b) for a, b in zip(low - offset, high - offset, strict=True))
+    out[inner] = volume.numpy()[own]
+    return volume.with_data(out, step=f"undo {step}", grid=grid)
+
+
+def _same_voxels(own: Grid, grid: Grid, low: Index, high: Index, offset: Index) -> bool:
+    inner = own.crop((low - offset).tolist(), (high - offset).tolist())
+    return inner.matches(grid.crop(low.tolist(), high.tolist()))
+
+
+def fill_value(dtype: np.dtype[Any], fill: float | str, given: NDArray[Any], step: str) -> Any:
+    """A fill value in the type of an array; see `pad_centre`."""
     if isinstance(fill, str):
         return finite_range(given, step)[0]
     if dtype.kind == "f":

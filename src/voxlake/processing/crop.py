@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import ClassVar
 
 from voxlake.core.errors import GeometryError
+from voxlake.core.grid import Grid
 from voxlake.core.step import Step
 from voxlake.core.volume import Volume
-from voxlake.processing.box import crop_centre
+from voxlake.processing.box import crop_centre, put_back
 from voxlake.processing.sizes import Shape, resolve_shape
 
 __all__ = ["Crop"]
@@ -44,3 +45,7 @@ class Crop(Step):
             )
         data, grid = crop_centre(volume.numpy(), volume.grid, shape)
         return volume.with_data(data, step=self.tag, grid=grid)
+
+    def undo(self, volume: Volume, before: Volume | Grid) -> Volume:
+        """Put the voxels back where they were; see `voxlake.core.step.Invertible`."""
+        return put_back(volume, before, step=self.tag)

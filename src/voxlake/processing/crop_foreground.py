@@ -8,9 +8,10 @@ import numpy as np
 from pydantic import Field
 
 from voxlake.core.errors import ItemError
+from voxlake.core.grid import Grid
 from voxlake.core.step import Step
 from voxlake.core.volume import Volume
-from voxlake.processing.box import cut
+from voxlake.processing.box import cut, put_back
 from voxlake.processing.sizes import Value
 
 __all__ = ["CropForeground"]
@@ -55,3 +56,7 @@ class CropForeground(Step):
             stop.append(min(size, int(places[-1]) + 1 + self.margin))
         kept, grid = cut(data, volume.grid, start, stop)
         return volume.with_data(kept, step=self.tag, grid=grid)
+
+    def undo(self, volume: Volume, before: Volume | Grid) -> Volume:
+        """Put the voxels back where they were; see `voxlake.core.step.Invertible`."""
+        return put_back(volume, before, step=self.tag)

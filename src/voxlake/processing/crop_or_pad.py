@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from voxlake.core.grid import Grid
 from voxlake.core.step import Step
 from voxlake.core.volume import Volume
-from voxlake.processing.box import crop_centre, pad_centre
+from voxlake.processing.box import crop_centre, pad_centre, put_back
 from voxlake.processing.sizes import Fill, Shape, resolve_shape
 
 __all__ = ["CropOrPad"]
@@ -44,3 +45,7 @@ class CropOrPad(Step):
         data, grid = crop_centre(given, volume.grid, shape)
         data, grid = pad_centre(data, grid, shape, self.fill, given=given, step=self.name)
         return volume.with_data(data, step=self.tag, grid=grid)
+
+    def undo(self, volume: Volume, before: Volume | Grid) -> Volume:
+        """Put the voxels back where they were; see `voxlake.core.step.Invertible`."""
+        return put_back(volume, before, step=self.tag)

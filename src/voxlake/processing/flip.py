@@ -7,8 +7,10 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
+from voxlake.core.grid import Grid
 from voxlake.core.step import Step
 from voxlake.core.volume import Volume
+from voxlake.processing.box import grid_of, need_match
 
 __all__ = ["Flip"]
 
@@ -48,3 +50,10 @@ class Flip(Step):
             grid = grid.flip(axis)
         data = np.ascontiguousarray(np.flip(volume.numpy(), numbers))
         return volume.with_data(data, step=self.tag, grid=grid)
+
+    def undo(self, volume: Volume, before: Volume | Grid) -> Volume:
+        """Reverse the same axes again."""
+        done = self(volume)
+        grid = grid_of(before)
+        need_match(done.grid, grid, self.tag)
+        return volume.with_data(done.data, step=f"undo {self.tag}", grid=grid)

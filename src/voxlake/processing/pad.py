@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import ClassVar
 
 from voxlake.core.errors import GeometryError
+from voxlake.core.grid import Grid
 from voxlake.core.step import Step
 from voxlake.core.volume import Volume
-from voxlake.processing.box import pad_centre
+from voxlake.processing.box import pad_centre, put_back
 from voxlake.processing.sizes import Fill, Shape, resolve_shape
 
 __all__ = ["Pad"]
@@ -50,3 +51,7 @@ class Pad(Step):
         data = volume.numpy()
         data, grid = pad_centre(data, volume.grid, shape, self.fill, given=data, step=self.name)
         return volume.with_data(data, step=self.tag, grid=grid)
+
+    def undo(self, volume: Volume, before: Volume | Grid) -> Volume:
+        """Put the voxels back where they were; see `voxlake.core.step.Invertible`."""
+        return put_back(volume, before, step=self.tag)

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from voxlake.core.errors import ItemError
 from voxlake.core.step import Step
 from voxlake.core.volume import Volume
-from voxlake.processing.values import Over, as_float32, chosen, finite_range, to_unit_range
+from voxlake.processing.values import Region, as_float32, finite_range, select, to_unit_range
 
 __all__ = ["Percentile"]
 
@@ -28,13 +28,15 @@ class Percentile(Step):
     ----------
     low, high : float
         Percent, 0 to 100; between two values the percentile is interpolated linearly.
-    over : str or float
-        Voxels that are ranked: ``"all"``, ``"nonzero"``, or those above a number in the unit of the volume.
+    over : str, float or box
+        Voxels that are ranked: ``"all"``, ``"nonzero"``, ``"above_mean"`` (of all voxels: a rough
+        foreground), those above a number in the unit of the volume, or those in a box
+        ``{start = [...], stop = [...]}`` in voxels.
 
     Raises
     ------
     ItemError
-        ``step_failed``: no finite voxel, or none above the number.
+        ``step_failed``: no finite voxel, none above the number, or the box leaves the volume.
     """
 
     name: ClassVar[str] = "percentile"
@@ -42,7 +44,7 @@ class Percentile(Step):
 
     low: Percent = 1.0
     high: Percent = 99.0
-    over: Over = "all"
+    over: Region = "all"
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -57,10 +59,10 @@ class Percentile(Step):
         return volume.with_data(to_unit_range(data, low, high, self.name), step=self.tag, unit="normalised")
 
     def _limits(self, data: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> tuple[float, float]:
-        values = chosen(data, self.over)
+        values = select(data, self.over, self.name)
         if values.size == 0:
             finite_range(data, self.name)
-            if isinstance(self.over, str):
+            if not isinstance(self.over, float):
                 return 0.0, 0.0
             raise ItemError("step_failed", f"percentile: no voxel lies above {self.over}")
         low, high = np.percentile(values, (self.low, self.high), overwrite_input=True)

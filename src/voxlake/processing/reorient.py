@@ -11,6 +11,7 @@ from voxlake.core.errors import GeometryError
 from voxlake.core.grid import Grid
 from voxlake.core.step import Step
 from voxlake.core.volume import Volume
+from voxlake.processing.box import grid_of, need_match
 
 __all__ = ["Reorient"]
 
@@ -53,3 +54,14 @@ class Reorient(Step):
         return volume.with_data(
             np.ascontiguousarray(turned), step=self.tag, grid=volume.grid.reoriented(self.orientation)
         )
+
+    def undo(self, volume: Volume, before: Volume | Grid) -> Volume:
+        """Permute and flip the axes back; exact."""
+        grid = grid_of(before)
+        if grid.flat:
+            return volume.with_data(volume.data, step=f"undo {self.tag}")
+        need_match(volume.grid, grid.reoriented(self.orientation), self.tag)
+        order, flips = grid.reorientation(self.orientation)
+        data = np.flip(volume.numpy(), flips)
+        turned = np.transpose(data, (*np.argsort(order).tolist(), 3)[: data.ndim])
+        return volume.with_data(np.ascontiguousarray(turned), step=f"undo {self.tag}", grid=grid)

@@ -8,7 +8,7 @@ import numpy as np
 
 from voxlake.core.step import Step
 from voxlake.core.volume import Volume
-from voxlake.processing.values import Over, as_float32, measure, single_precision
+from voxlake.processing.values import Region, as_float32, measure, single_precision
 
 __all__ = ["ZScore"]
 
@@ -23,19 +23,20 @@ class ZScore(Step):
 
     Parameters
     ----------
-    over : str or float
-        ``"all"``, ``"nonzero"``, or a number: the voxels above it, in the unit of the volume.
+    over : str, float or box
+        ``"all"``, ``"nonzero"``, ``"above_mean"`` (of all voxels: a rough foreground), a number (the voxels
+        above it, in the unit of the volume), or a box ``{start = [...], stop = [...]}`` in voxels.
 
     Raises
     ------
     ItemError
-        ``step_failed``: no finite voxel, or none above the number.
+        ``step_failed``: no finite voxel, none above the number, or the box leaves the volume.
     """
 
     name: ClassVar[str] = "zscore"
     version: ClassVar[int] = 1
 
-    over: Over = "all"
+    over: Region = "all"
 
     def __call__(self, volume: Volume) -> Volume:
         """Apply the step; the input is not changed."""

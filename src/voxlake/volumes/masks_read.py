@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from voxlake.core.errors import NotFoundError, UsageError
 from voxlake.core.grid import Grid
 from voxlake.core.plan import Plan
@@ -58,7 +60,8 @@ def iter_masks(cohort: Cohort, *, plan: str | Path | Plan | None = None) -> Iter
     volumes = [row for row in volume_rows(cohort, digest) if row["volume_id"] in by_volume]
     if not volumes:
         raise NotFoundError(
-            f"no mask of cohort '{cohort.name}' under this plan; run `voxlake prepare {cohort.name} --masks`"
+            f"no mask of cohort '{cohort.name}' under this plan; run `voxlake prepare {cohort.name} --masks` "
+            "or `voxlake segment`"
         )
     for row in volumes:
         for mask in by_volume[row["volume_id"]]:
@@ -127,8 +130,10 @@ def _mask(lake: Lake, row: dict[str, Any]) -> Mask:
         Label(label["value"], label["name"], None if label["code"] is None else tuple(label["code"]))
         for label in json.loads(row["labels"])
     )
+    array = open_array(lake.objects, row["array"], shards=row["shards"])
+    position = row["position"]
     return Mask(
-        open_array(lake.objects, row["array"], shards=row["shards"]),
+        array if position is None else np.asarray(array[position])[None],
         Grid.from_dict(json.loads(row["grid"])),
         labels,
         Lineage(tuple(row["inputs"]), tuple(row["steps"])),

@@ -126,7 +126,7 @@ def _alone(lake: Lake, unit: Unit, volume: Volume, plan_digest: str) -> Prepared
     attributes = {"unit": volume.unit, "steps": list(volume.lineage.steps)}
     values = np.ascontiguousarray(volume.numpy())
     info = write_volume(lake.objects, unit.volume_id, values, grid=volume.grid, attributes=attributes)
-    return Prepared(unit.volume_id, _row(unit, volume, values, info, plan_digest, position=None))
+    return Prepared(unit.volume_id, _row(unit, volume, values, info, plan_digest))
 
 
 def _stacked(lake: Lake, members: Sequence[tuple[Unit, Volume]], plan_digest: str) -> dict[str, Prepared]:
@@ -149,7 +149,7 @@ def _row(
     info: ArrayInfo,
     plan_digest: str,
     *,
-    position: int | None,
+    position: int | None = None,
 ) -> dict[str, Any]:
     return {
         "volume_id": unit.volume_id,
@@ -170,7 +170,7 @@ def _row(
         "modality": volume.modality,
         "grid": json.dumps(volume.grid.to_dict()),
         "steps": list(volume.lineage.steps),
-        "sha256": value_digest(values),
+        "sha256": info.sha256 if position is None else value_digest(values),
         "shards": info.shards,
         "minimum": float(values.min()),
         "maximum": float(values.max()),

@@ -67,7 +67,8 @@ class TestResample:
             done = Resample(spacing=("keep", None, 0.25), order=order)(volume_of(ramp))
             assert done.shape == (6, 8, 20)
             wanted = np.arange(20) / 2 - 0.25
-            np.testing.assert_allclose(done.numpy()[3, 4, 4:16], wanted[4:16], atol=2e-2)
+            # Where the cubic spline's mirrored edge, a kink of the ramp, has faded.
+            np.testing.assert_allclose(done.numpy()[3, 4, 6:14], wanted[6:14], atol=1e-2)
         assert done.grid.spacing == (3.0, 1.0, 0.25)
 
     def test_keeps_the_mean_when_coarse(self) -> None:

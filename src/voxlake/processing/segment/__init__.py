@@ -1,0 +1,1 @@
+"""Volumes become masks: classical methods, ready-made organs, and edits of masks; one per file."""
