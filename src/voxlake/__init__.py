@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from voxlake.evaluation.evaluate import evaluate
     from voxlake.evaluation.report import report
     from voxlake.exchange.deidentify import deidentify
+    from voxlake.exchange.export import export
     from voxlake.lake.changes import changes
     from voxlake.lake.check import check
     from voxlake.lake.cohort_diff import cohort_diff
@@ -112,6 +113,7 @@ __all__ = [
     "demo",
     "erase",
     "evaluate",
+    "export",
     "find",
     "get_cohort",
     "ingest",

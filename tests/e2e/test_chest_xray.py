@@ -44,6 +44,7 @@ def shorter(task: Task, **training: int) -> Task:
     return task.model_copy(update={"split": split, "training": task.training.model_copy(update=training)})
 
 
+@pytest.mark.slow
 def test_real_labels_are_learned_and_shuffled_ones_are_not(xrays: Lake, tmp_path: Path) -> None:
     # About every third image, the same ones each time as the key is: all of them take minutes.
     cohort = select(xrays, "chest", "modality = 'DX' and hash(series_instance_uid) % 3 = 0")

@@ -47,6 +47,9 @@ from voxlake.testing.hostile import (
     zipped,
 )
 
+# One worker makes what they share.
+pytestmark = pytest.mark.xdist_group("hostile")
+
 PAYLOAD = b"MZ\x90\0EVIL-PAYLOAD"
 SLIPS = ("../../evil.dcm", "/tmp/evil.dcm", "C:\\evil.dcm", "..\\..\\worse.dcm", "a/../../../evil.dcm")
 

@@ -15,10 +15,11 @@ from uuid import uuid4
 import pyarrow.parquet as pq
 import pytest
 
-from voxlake.core.errors import NotFoundError
+from voxlake.core.errors import NotFoundError, VoxlakeError
 from voxlake.core.run import Run
 from voxlake.evaluation.evaluate import evaluate
 from voxlake.evaluation.report import report
+from voxlake.exchange.export import export
 from voxlake.lake.changes import changes
 from voxlake.lake.check import check
 from voxlake.lake.cohort_diff import cohort_diff
@@ -53,6 +54,8 @@ from voxlake.testing.s3 import S3Server
 from voxlake.verbs import VERBS
 from voxlake.volumes.frames import read_frame
 from voxlake.volumes.prepare import prepare
+from voxlake.volumes.pretrained_models import models_import, models_list
+from voxlake.volumes.segment import segment
 
 pytestmark = pytest.mark.xdist_group("s3")
 
@@ -62,6 +65,13 @@ PLAN = """
 step = "crop_or_pad"
 shape = [8, 12, 12]
 fill = "minimum"
+"""
+MASK_PLAN = """
+[segment]
+method = "otsu"
+
+[[clean]]
+edit = "keep_largest"
 """
 TASK = load_task(
     f"""
@@ -191,6 +201,30 @@ def prepared(at: Place) -> Any:
     runs = [prepare(cohort, plan=load_plan(PLAN), engine="serial", progress=False) for _ in "ab"]
     rows = at.rows('select volume_id, sha256, shards, shape, "array" from volumes order by all')
     return [counted(run) for run in runs], rows
+
+
+def segmented(at: Place) -> Any:
+    cohort = get_cohort(at.lake, "all")
+    runs = [segment(cohort, plan=MASK_PLAN, engine="serial", progress=False) for _ in "ab"]
+    masks = "select series_instance_uid, kind, labels, shards, shape from masks order by all"
+    return [counted(run) for run in runs], at.rows(masks)
+
+
+def sent_out(at: Place) -> Any:
+    folder = at.folder / "out"
+    cohort, plan = get_cohort(at.lake, "all"), load_plan(PLAN)
+    runs = [export(cohort, folder, to="nrrd", plan=plan, engine="serial", progress=False) for _ in "ab"]
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.nrrd"))
+    return [counted(run) for run in runs], files
+
+
+def brought(at: Place) -> Any:
+    """No such weights here: where there are none, nothing is brought, and that is said."""
+    empty = at.folder / "weights"
+    empty.mkdir()
+    with pytest.raises(VoxlakeError) as refused:
+        models_import(at.lake, empty)
+    return str(refused.value).replace(str(empty), ""), models_list(at.lake)
 
 
 def trained(at: Place) -> Any:
@@ -353,6 +387,10 @@ CASES: dict[str, Callable[[Place], Any]] = {
     "cohort export": exported,
     "cohort verify": verified_manifest,
     "prepare": prepared,
+    "segment": segmented,
+    "export": sent_out,
+    "models import": brought,
+    "models list": lambda at: models_list(at.lake),
     "train": trained,
     "predict": predicted,
     "evaluate": evaluated,

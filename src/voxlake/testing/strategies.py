@@ -149,15 +149,63 @@ _OVER = st.one_of(st.sampled_from(("all", "nonzero")), _NUMBER)
 _STEPPED = st.tuples(*[st.one_of(st.just("keep"), st.floats(0.5, 6.0))] * 3)
 _ORDERED = st.tuples(st.floats(-1000, 0), st.floats(1, 1000))
 _ORIENTATIONS = ("SPL", "IPL", "LPS", "RAS", "ASL", "PIR")
+_AXES = ("slice", "row", "column")
+_VOXELS = st.integers(0, 9)
+_PLACES = st.tuples(_VOXELS, _VOXELS, _VOXELS)
+_RISING = st.lists(st.integers(-1000, 1000), min_size=2, max_size=6, unique=True).map(
+    lambda values: [float(value) for value in sorted(values)]
+)
+
+
+def _box(first: tuple[int, ...], second: tuple[int, ...]) -> tuple[list[int], list[int]]:
+    pairs = list(zip(first, second, strict=True))
+    return [min(pair) for pair in pairs], [max(pair) + 1 for pair in pairs]
+
+
+_BOXES = st.builds(_box, _PLACES, _PLACES)
+_AFFINE = st.builds(
+    lambda steps, origin: [
+        [float(step) if row == axis else 0.0 for axis, step in enumerate(steps)] + [origin[row]]
+        for row in range(3)
+    ],
+    st.tuples(*[st.floats(0.5, 5.0)] * 3),
+    st.tuples(*[st.floats(-100, 100)] * 3),
+)
+_SHAPE = st.tuples(*[st.integers(1, 9)] * 3)
 _SETTINGS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
+    "bias_field": st.fixed_dictionaries({"coefficients": st.just([0.2, -0.1, 0.3])}),
+    "bilateral": st.fixed_dictionaries({"sigma_value": st.floats(1.0, 500.0)}),
+    "crop_around": _BOXES.map(lambda box: {"start": box[0], "stop": box[1]}),
+    "cut_out": _BOXES.map(lambda box: {"boxes": [[*box[0], *box[1]]]}),
+    "gamma": st.fixed_dictionaries({"gamma": st.floats(0.1, 5.0)}),
+    "ghosting": st.fixed_dictionaries(
+        {"axis": st.sampled_from(_AXES), "ghosts": st.integers(2, 6), "intensity": st.floats(0.1, 1.0)}
+    ),
+    "histogram_match": _RISING.map(lambda values: {"values": values}),
+    "low_resolution": st.fixed_dictionaries({"factors": st.tuples(*[st.floats(1.0, 4.0)] * 3)}),
+    "mirror": st.fixed_dictionaries({"axes": st.lists(st.sampled_from(_AXES), min_size=1, unique=True)}),
+    "noise": st.fixed_dictionaries(
+        {
+            "deviation": st.floats(0.1, 50.0),
+            "seed": st.integers(0, 2**31),
+            "kind": st.sampled_from(("gaussian", "rician")),
+        }
+    ),
+    "nyul": _RISING.map(
+        lambda values: {
+            "landmarks": values,
+            "percents": [1.0 + 98.0 * n / (len(values) - 1) for n in range(len(values))],
+        }
+    ),
+    "to_grid": st.fixed_dictionaries({"shape": _SHAPE, "affine": _AFFINE}),
+    "total_variation": st.fixed_dictionaries({"weight": st.floats(0.1, 100.0)}),
+    "transform_to": st.fixed_dictionaries({"shape": _SHAPE, "affine": _AFFINE}),
     "cast": st.fixed_dictionaries({"dtype": st.sampled_from(("float32", "float16", "int16", "uint8"))}),
     "clip": _ORDERED.map(lambda pair: {"low": pair[0], "high": pair[1]}),
     "crop": st.fixed_dictionaries({"shape": _LENGTHS}),
     "crop_foreground": st.fixed_dictionaries({"threshold": _NUMBER, "margin": st.integers(0, 3)}),
     "crop_or_pad": st.fixed_dictionaries({"shape": _LENGTHS, "fill": _FILL}),
-    "flip": st.fixed_dictionaries(
-        {"axes": st.lists(st.sampled_from(("slice", "row", "column")), min_size=1, unique=True)}
-    ),
+    "flip": st.fixed_dictionaries({"axes": st.lists(st.sampled_from(_AXES), min_size=1, unique=True)}),
     "pad": st.fixed_dictionaries({"shape": _LENGTHS, "fill": _FILL}),
     "percentile": st.fixed_dictionaries({"low": st.floats(0, 40), "high": st.floats(60, 100), "over": _OVER}),
     "reorient": st.fixed_dictionaries({"orientation": st.sampled_from(_ORIENTATIONS)}),

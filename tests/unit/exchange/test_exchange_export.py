@@ -34,6 +34,9 @@ from voxlake.volumes.masks_read import iter_masks
 from voxlake.volumes.prepare import prepare
 from voxlake.volumes.read import iter_volumes
 
+# One worker makes what they share.
+pytestmark = pytest.mark.xdist_group("export")
+
 AS_IT_IS = '[[steps]]\nstep = "reorient"\norientation = "SPL"\n'
 LABELS = (Label(1, "Liver", ("10200004", "SCT")), Label(2, "Ring"))
 

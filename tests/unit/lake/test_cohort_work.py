@@ -24,6 +24,9 @@ from voxlake.sources.phantoms import Phantoms
 from voxlake.store.keys import LakeKey
 from voxlake.store.packs import read_member
 
+# One worker makes what they share.
+pytestmark = pytest.mark.xdist_group("cohort-work")
+
 PHANTOMS = Phantoms(patients=12, slices=8, rows=16, columns=16, second_study=0.0)
 
 

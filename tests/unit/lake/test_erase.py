@@ -31,6 +31,9 @@ from voxlake.store.schema import TABLES
 from voxlake.volumes.prepare import prepare
 from voxlake.volumes.read import iter_volumes
 
+# One worker makes what they share.
+pytestmark = pytest.mark.xdist_group("erase")
+
 PLAN = """
 [[steps]]
 step = "clip"

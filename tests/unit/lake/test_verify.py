@@ -21,6 +21,9 @@ from voxlake.sources.phantoms import Phantoms
 from voxlake.store.arrays import value_digest, write_stack
 from voxlake.store.keys import LakeKey
 
+# One worker makes what they share.
+pytestmark = pytest.mark.xdist_group("verify")
+
 WEIGHTS = b"weights of a network"
 
 

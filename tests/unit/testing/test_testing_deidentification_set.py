@@ -20,6 +20,9 @@ from voxlake.testing.deidentification.generated import generated_set
 from voxlake.testing.deidentification.people import person
 from voxlake.testing.deidentification.scorer import score
 
+# One worker makes what they share.
+pytestmark = pytest.mark.xdist_group("generated-set")
+
 STEP = re.compile(r"\(([0-9A-F]{4}),([0-9A-F]{4})\)(?:\[(\d+)\])?")
 PATIENTS = 2
 GONE = (
