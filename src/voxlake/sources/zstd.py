@@ -53,7 +53,7 @@ def unpacked_zstd(chunks: Iterator[bytes]) -> Iterator[bytes]:
     Raises
     ------
     ItemError
-        ``archive_member``: damaged or cut off.
+        ``archive_member``: damaged or cut off; ``archive_limit``: there is no memory for its window.
     """
     # Imported here: few archives need it, and it takes longer to load than all else of a source.
     import pyarrow as pa
@@ -63,6 +63,8 @@ def unpacked_zstd(chunks: Iterator[bytes]) -> Iterator[bytes]:
         with pa.CompressedInputStream(pa.PythonFile(source, mode="r"), "zstd") as stream:
             while piece := stream.read(_PIECE):
                 yield bytes(piece)
+    except MemoryError:
+        raise ItemError("archive_limit", "unpacking needs more memory than there is") from None
     except OSError:
         if source.failure is not None:
             raise source.failure from None

@@ -26,6 +26,7 @@ from voxlake.sources.item import Item
 from voxlake.sources.open import open_source
 from voxlake.sources.standard_input import StandardInput
 from voxlake.sources.streamed import streamed_items
+from voxlake.sources.zstd import unpacked_zstd
 
 LIMIT = 2**20
 MEMBERS = {"a.dcm": b"1" * 700, "b/c.dcm": bytes(range(256)) * 40, "empty": b"", ".DS_Store": b"x"}
@@ -120,6 +121,31 @@ def test_streams_of_several_members_and_padding(pack) -> None:
     assert outcomes(pack(data[:1000]) + pack(data[1000:])) == EXPECTED
     if pack in (gzip.compress, bz2.compress):
         assert outcomes(pack(data) + bytes(700)) == EXPECTED
+
+
+def test_a_stream_that_needs_more_memory_than_there_is_costs_only_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was read before counts; the fuzzer met it once."""
+    data = zstd(tarred(MEMBERS) + bytes(4 << 20))
+    real, calls = pa.CompressedInputStream.read, []
+
+    class Short(pa.CompressedInputStream):
+        def read(self, count: int) -> bytes:
+            calls.append(count)
+            if len(calls) > 1:
+                raise MemoryError
+            return real(self, count)
+
+    monkeypatch.setattr(pa, "CompressedInputStream", Short)
+    assert list(unpacked(data)) == [(tarred(MEMBERS) + bytes(4 << 20))[: 1 << 20], "archive_limit"]
+
+
+def unpacked(data: bytes) -> Iterator[bytes | str]:
+    try:
+        yield from unpacked_zstd(iter([data]))
+    except ItemError as error:
+        yield error.reason
 
 
 @pytest.mark.parametrize("piped", [False, True])
