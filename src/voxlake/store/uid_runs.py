@@ -6,7 +6,7 @@ through memory maps: a look-up reads the few pages of an array around the place 
 
 from __future__ import annotations
 
-import math
+import mmap
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -46,6 +46,10 @@ _TEXTS_AT_ONCE = 50_000
 _NAME_BYTES = 128
 # Below, each key is looked for where it must be; above, a search over all touches fewer pages for each.
 _KEYS_BY_PLACE = 64
+# Hashes on a page of memory; how often a place is guessed; by how much more than computed a guess is moved.
+_PAGE = 512
+_GUESSES = 8
+_STEP = 32
 
 
 def hash_texts(texts: pa.Array, seed: int) -> Words:
@@ -100,14 +104,23 @@ def find_keys(keys: Words, wanted: Words) -> tuple[NDArray[np.intp], NDArray[np.
 
 
 def _find_key(keys: Words, key: np.uint64) -> tuple[int, int]:
-    # Of n even hashes, the place of one strays from its share of n by less than sqrt(n) / 2, nearly always
-    # by less than three times that: one stretch of the file, where a search over all jumps through it.
-    place, reach = int(key) * len(keys) >> 64, 2 * math.isqrt(len(keys)) + 64
-    low, high = max(0, place - reach), min(len(keys), place + reach)
-    near = keys[low:high]
-    if (low > 0 and not near[0] < key) or (high < len(keys) and not key < near[-1]):
-        low, near = 0, keys
-    return low + int(np.searchsorted(near, key, "left")), low + int(np.searchsorted(near, key, "right"))
+    # Even hashes: the place of a key is near its share of all, and its distance from any other key tells how
+    # far off. Two or three pages are read where a search by halves reads twenty, and each may cost a seek.
+    count, wanted = len(keys), int(key)
+    place = wanted * count >> 64
+    for _ in range(_GUESSES):
+        low = max(0, min(place - _PAGE // 2, count - _PAGE))
+        near = np.asarray(keys[low : low + _PAGE])
+        first, last = (int(near[0]), int(near[-1])) if len(near) else (wanted, wanted)
+        if low > 0 and wanted <= first:
+            place = low - _STEP - ((first - wanted) * count >> 64)
+        elif low + len(near) < count and wanted >= last:
+            place = low + _PAGE + _STEP + ((wanted - last) * count >> 64)
+        else:
+            return low + int(np.searchsorted(near, key, "left")), low + int(
+                np.searchsorted(near, key, "right")
+            )
+    return int(np.searchsorted(keys, key, "left")), int(np.searchsorted(keys, key, "right"))
 
 
 def _hash_some(texts: pa.Array, seed: int) -> Words:
@@ -193,12 +206,20 @@ class Run:
                 return name.decode()
             size *= 2
 
+    def whole(self, name: str) -> NDArray[Any]:
+        """An array in memory, to be put together with others."""
+        found: NDArray[Any] = np.load(self.folder / f"{name}.npy")
+        return found
+
     def _map(self, name: str) -> NDArray[Any]:
         file = self.folder / f"{name}.npy"
         try:
             found: NDArray[Any] = np.load(file, mmap_mode="r")
         except EOFError as error:
             raise ValueError("an array of the look-up index is cut short") from error
+        # Reading ahead, the system would fetch megabytes for each of the few bytes that are looked at.
+        if isinstance(found.base, mmap.mmap) and hasattr(mmap, "MADV_RANDOM"):
+            found.base.madvise(mmap.MADV_RANDOM)
         return found
 
 
@@ -241,18 +262,18 @@ def merge_runs(folder: Path, runs: Sequence[Run], *, keep: NDArray[np.bool_] | N
     shifts = np.cumsum([0, *(len(run.packs) for run in runs)])
     places = []
     for run, shift in zip(runs, shifts, strict=False):
-        moved = np.array(run.places)
+        moved = run.whole("instance-places")
         moved["pack"] += np.uint64(shift)
         places.append(moved)
-    keys, rows = _kept(np.concatenate([run.keys for run in runs]), np.concatenate(places), "file", keep)
+    keys, rows = _kept(
+        np.concatenate([run.whole("instance-keys") for run in runs]), np.concatenate(places), "file", keep
+    )
     keys, rows = sort_instances(keys, rows)
     arrays: dict[str, NDArray[Any]] = {"instance-keys": keys, "instance-places": rows}
-    arrays["packs"] = np.concatenate([run.packs for run in runs])
+    arrays["packs"] = np.concatenate([run.whole("packs") for run in runs])
     for name in GROUPS:
-        parts = [run.group(name) for run in runs]
         group, files = (
-            np.concatenate([part[0] for part in parts]),
-            np.concatenate([part[1] for part in parts]),
+            np.concatenate([run.whole(f"{name}-{part}") for run in runs]) for part in ("keys", "files")
         )
         group, files = _kept(group, files, None, keep)
         arrays[f"{name}-keys"], arrays[f"{name}-files"] = sort_groups(group, files)
