@@ -217,9 +217,11 @@ class Run:
             found: NDArray[Any] = np.load(file, mmap_mode="r")
         except EOFError as error:
             raise ValueError("an array of the look-up index is cut short") from error
-        # Reading ahead, the system would fetch megabytes for each of the few bytes that are looked at.
-        if isinstance(found.base, mmap.mmap) and hasattr(mmap, "MADV_RANDOM"):
-            found.base.madvise(mmap.MADV_RANDOM)
+        # The type of an array's base says nothing of maps; Windows has none of this advice.
+        base: object = found.base
+        if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_RANDOM"):
+            # Reading ahead, the system would fetch megabytes for each of the few bytes that are looked at.
+            base.madvise(mmap.MADV_RANDOM)
         return found
 
 
