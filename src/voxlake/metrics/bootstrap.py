@@ -22,14 +22,17 @@ from numpy.typing import ArrayLike, NDArray
 from voxlake.core.errors import UsageError
 from voxlake.metrics.estimate import Estimate
 from voxlake.metrics.inputs import Floats, Score, as_labels
+from voxlake.metrics.normal import normal_deviate
 
-__all__ = ["Metric", "bootstrap", "group_weights"]
+__all__ = ["Figures", "Metric", "bootstrap", "bootstrap_values", "group_weights", "percentile_estimate"]
 
 # Weights (replicates, samples) in, values (replicates,) out; the data are bound in the callable.
 Metric: TypeAlias = Callable[[Floats], Score]
+# The same for many figures that share their work.
+Figures: TypeAlias = Callable[[Floats], Mapping[str, Score]]
 
-# Numbers in one block of weights: 32 MB, so that memory does not grow with replicates times samples.
-_BLOCK = 4_000_000
+# Numbers in one block of weights: 2 MB, which stays in the cache between one step and the next.
+_BLOCK = 250_000
 
 # More undefined replicates than this, and the rest would no longer stand for the whole.
 _MOST_UNDEFINED = 0.05
@@ -48,15 +51,16 @@ def bootstrap(
 
     Groups are drawn with replacement within strata, a stratum being all groups with the same majority label
     (ties go to the label that sorts first). So every replicate has as many groups of each class as the data,
-    and none lacks a class; the interval is conditional on these numbers. A drawn group brings all its samples
-    with it, which is expressed as a weight of each sample: how often its group was drawn.
+    and none lacks a class; the interval is conditional on these numbers. Give all samples one label to draw
+    without strata, where these numbers are themselves a matter of chance. A drawn group brings all its
+    samples with it, which is expressed as a weight of each sample: how often its group was drawn.
 
     Parameters
     ----------
     metrics : mapping of str to callable
         Each takes weights of shape (replicates, samples) and gives values of shape (replicates,), for example
         ``lambda weights: roc_auc(truth, probability, weights=weights)``. A difference of two such calls gives
-        the paired comparison of two models.
+        the paired comparison of two models; see `voxlake.metrics.comparison`.
     labels : array-like, shape (samples,)
         Truth, for the strata.
     groups : array-like, shape (samples,), or None
@@ -80,27 +84,95 @@ def bootstrap(
     UsageError
         Lengths differ, or replicates or level are out of range.
     """
-    if replicates < 2 or not 0 < level < 1:
-        raise UsageError(f"expected 2 replicates or more and a level in (0, 1), got {replicates} and {level}")
+    normal_deviate(level)  # refuses a level before thousands of draws are made
+    truth = as_labels(labels, "labels")
+    whole = np.ones((1, truth.size))
+    values = {name: float(np.asarray(metric(whole))[0]) for name, metric in metrics.items()}
+    drawn = bootstrap_values(
+        lambda weights: {name: metric(weights) for name, metric in metrics.items()},
+        labels=truth,
+        groups=groups,
+        replicates=replicates,
+        seed=seed,
+    )
+    units = truth.size if groups is None else np.unique(np.asarray(groups)).size
+    unit = "samples" if groups is None else "groups"
+    return {
+        name: percentile_estimate(
+            name, value, drawn[name], level=level, samples=truth.size, groups=units, unit=unit
+        )
+        for name, value in values.items()
+    }
+
+
+def bootstrap_values(
+    figures: Figures, *, labels: ArrayLike, groups: ArrayLike | None, replicates: int = 2000, seed: int = 0
+) -> dict[str, Floats]:
+    """Values of many figures on resampled patients; the draws are those of `bootstrap`.
+
+    Parameters
+    ----------
+    figures : callable
+        Takes weights of shape (block, samples) and gives one array of shape (block,) for each name.
+    labels, groups, replicates, seed
+        As for `bootstrap`.
+
+    Returns
+    -------
+    dict of str to ndarray, shape (replicates,)
+        NaN where a figure is not defined; all NaN where there is one group only.
+
+    Raises
+    ------
+    UsageError
+        Lengths differ, or there are fewer than two replicates.
+    """
+    if replicates < 2:
+        raise UsageError(f"expected 2 replicates or more, got {replicates}")
     truth = as_labels(labels, "labels")
     members = np.arange(truth.size) if groups is None else as_labels(groups, "groups", truth.size)
-    count = np.unique(members).size
-    unit = "samples" if groups is None else "groups"
-    values = {
-        name: float(np.asarray(metric(np.ones((1, truth.size))))[0]) for name, metric in metrics.items()
-    }
-    drawn = {name: np.full(replicates, np.nan) for name in metrics}
-    if count > 1:
-        done = 0
-        for weights in group_weights(truth, members, replicates=replicates, seed=seed):
-            for name, metric in metrics.items():
-                drawn[name][done : done + len(weights)] = metric(weights)
-            done += len(weights)
-    estimates = {}
-    for name, value in values.items():
-        low, high, method = _interval(value, drawn[name], level, count, unit)
-        estimates[name] = Estimate(name, value, low, high, level, method, truth.size, count)
-    return estimates
+    if (members == members[0]).all():
+        names = figures(np.ones((1, truth.size)))
+        return {name: np.full(replicates, np.nan) for name in names}
+    blocks = [figures(weights) for weights in group_weights(truth, members, replicates=replicates, seed=seed)]
+    return {name: np.concatenate([np.asarray(block[name]) for block in blocks]) for name in blocks[0]}
+
+
+def percentile_estimate(
+    name: str,
+    value: float,
+    drawn: Floats,
+    *,
+    level: float,
+    samples: int,
+    groups: int,
+    unit: str = "groups",
+) -> Estimate:
+    """Make an estimate of a value and its bootstrap replicates.
+
+    Parameters
+    ----------
+    name : str
+        Metric.
+    value : float
+        Its value on the data as they are.
+    drawn : ndarray, shape (replicates,)
+        Its values on the replicates; NaN where not defined.
+    level : float
+        Confidence level.
+    samples, groups : int
+        What the value rests on.
+    unit : str
+        What was drawn, for the description of the method.
+
+    Raises
+    ------
+    UsageError
+        The level does not lie between 0 and 1.
+    """
+    normal_deviate(level)  # refuses what is no level
+    low, high, method = _interval(value, drawn, level, groups, unit)
+    return Estimate(name, value, low, high, level, method, samples, groups)
 
 
 def group_weights(labels: ArrayLike, groups: ArrayLike, *, replicates: int, seed: int) -> Iterator[Floats]:
@@ -134,7 +206,7 @@ def group_weights(labels: ArrayLike, groups: ArrayLike, *, replicates: int, seed
             picks += np.arange(rows)[:, np.newaxis] * stratum.size
             drawn = np.bincount(picks.ravel(), minlength=rows * stratum.size)
             times[:, stratum] = drawn.reshape(rows, stratum.size)
-        yield times[:, member]
+        yield np.take(times, member, axis=1)
 
 
 def _strata(truth: NDArray[np.generic], member: NDArray[np.intp]) -> list[NDArray[np.intp]]:

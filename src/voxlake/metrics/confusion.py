@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from voxlake.core.errors import UsageError
-from voxlake.metrics.inputs import Floats, Score, as_labels, as_weights, ratio
+from voxlake.metrics.inputs import Average, Floats, Score, as_labels, as_weights, averaged, ratio
 
 __all__ = [
     "accuracy",
@@ -25,6 +25,9 @@ __all__ = [
     "recall",
     "specificity",
 ]
+
+# Up to so many classes one matrix product counts faster than a loop over the rows of weights.
+_FEW = 6
 
 
 def confusion_matrix(
@@ -56,8 +59,11 @@ def confusion_matrix(
     columns = _codes(as_labels(predicted, "predicted", rows.size), known, "predicted")
     checked = as_weights(weights, rows.size)
     cells = rows * known.size + columns
-    tables = [np.bincount(cells, row, known.size**2) for row in np.atleast_2d(checked)]
-    return np.asarray(tables, dtype=np.float64).reshape(*checked.shape[:-1], known.size, known.size)
+    if known.size <= _FEW:
+        tables = checked @ (cells[:, np.newaxis] == np.arange(known.size**2)).astype(np.float64)
+    else:
+        tables = np.stack([np.bincount(cells, row, known.size**2) for row in np.atleast_2d(checked)])
+    return np.asarray(tables).reshape(*checked.shape[:-1], known.size, known.size)
 
 
 def accuracy(truth: ArrayLike, predicted: ArrayLike, *, weights: ArrayLike | None = None) -> Score:
@@ -72,11 +78,17 @@ def balanced_accuracy(truth: ArrayLike, predicted: ArrayLike, *, weights: ArrayL
     """Mean of the recall of all classes that occur in truth; NaN where a replicate has lost one of them."""
     labels = as_labels(truth, "truth")
     each = [recall(labels, predicted, positive=label, weights=weights) for label in np.unique(labels)]
-    return _mean(each)
+    mean: Score = np.mean(np.stack(each), axis=0)
+    return mean if np.ndim(mean) else np.float64(mean)
 
 
 def recall(
-    truth: ArrayLike, predicted: ArrayLike, *, positive: Any = 1, weights: ArrayLike | None = None
+    truth: ArrayLike,
+    predicted: ArrayLike,
+    *,
+    positive: Any = 1,
+    average: Average = "macro",
+    weights: ArrayLike | None = None,
 ) -> Score:
     """Sensitivity: share of the truly positive samples that were called positive.
 
@@ -85,7 +97,10 @@ def recall(
     truth, predicted : array-like, shape (samples,)
         Labels.
     positive : label or None
-        The label that counts as positive; None takes the unweighted mean over all labels that occur.
+        The label that counts as positive; None takes an average over all labels that occur.
+    average : {"macro", "micro", "weighted"}
+        With ``positive=None``: the unweighted mean over the labels, the rate of the summed counts, or the
+        mean weighted by how often a label is true (labels that are never true then count nothing).
     weights : array-like, shape (samples,) or (replicates, samples), optional
         Weight of each sample.
 
@@ -94,41 +109,56 @@ def recall(
     float or ndarray, shape (replicates,)
         NaN without positive samples.
     """
-    hit, _, missed, _ = _counts(truth, predicted, positive, weights)
-    return _mean(ratio(hit, hit + missed))
+    hit, _, missed, _ = _counts(truth, predicted, positive, weights, average)
+    return averaged(ratio(hit, hit + missed), hit + missed, average)
 
 
 def specificity(
-    truth: ArrayLike, predicted: ArrayLike, *, positive: Any = 1, weights: ArrayLike | None = None
+    truth: ArrayLike,
+    predicted: ArrayLike,
+    *,
+    positive: Any = 1,
+    average: Average = "macro",
+    weights: ArrayLike | None = None,
 ) -> Score:
     """Share of the truly negative samples that were not called positive; NaN without negative samples.
 
     Parameters are those of `recall`.
     """
-    _, false, _, left = _counts(truth, predicted, positive, weights)
-    return _mean(ratio(left, left + false))
+    hit, false, missed, left = _counts(truth, predicted, positive, weights, average)
+    return averaged(ratio(left, left + false), hit + missed, average)
 
 
 def precision(
-    truth: ArrayLike, predicted: ArrayLike, *, positive: Any = 1, weights: ArrayLike | None = None
+    truth: ArrayLike,
+    predicted: ArrayLike,
+    *,
+    positive: Any = 1,
+    average: Average = "macro",
+    weights: ArrayLike | None = None,
 ) -> Score:
     """Positive predictive value: share of the positive calls that are right; NaN without positive calls.
 
     Parameters are those of `recall`.
     """
-    hit, false, _, _ = _counts(truth, predicted, positive, weights)
-    return _mean(ratio(hit, hit + false))
+    hit, false, missed, _ = _counts(truth, predicted, positive, weights, average)
+    return averaged(ratio(hit, hit + false), hit + missed, average)
 
 
 def f1(
-    truth: ArrayLike, predicted: ArrayLike, *, positive: Any = 1, weights: ArrayLike | None = None
+    truth: ArrayLike,
+    predicted: ArrayLike,
+    *,
+    positive: Any = 1,
+    average: Average = "macro",
+    weights: ArrayLike | None = None,
 ) -> Score:
     """Harmonic mean of precision and recall, ``2 TP / (2 TP + FP + FN)``.
 
     Parameters are those of `recall`. NaN where nothing is positive and nothing was called positive.
     """
-    hit, false, missed, _ = _counts(truth, predicted, positive, weights)
-    return _mean(ratio(2 * hit, 2 * hit + false + missed))
+    hit, false, missed, _ = _counts(truth, predicted, positive, weights, average)
+    return averaged(ratio(2 * hit, 2 * hit + false + missed), hit + missed, average)
 
 
 def matthews_corrcoef(truth: ArrayLike, predicted: ArrayLike, *, weights: ArrayLike | None = None) -> Score:
@@ -153,7 +183,7 @@ def matthews_corrcoef(truth: ArrayLike, predicted: ArrayLike, *, weights: ArrayL
 
 
 def _counts(
-    truth: ArrayLike, predicted: ArrayLike, positive: Any, weights: ArrayLike | None
+    truth: ArrayLike, predicted: ArrayLike, positive: Any, weights: ArrayLike | None, average: Average
 ) -> tuple[Floats, Floats, Floats, Floats]:
     """Weights of hits, false calls, missed and rightly left samples; a first axis of classes for None."""
     labels = as_labels(truth, "truth")
@@ -163,16 +193,13 @@ def _counts(
     is_true, is_called = labels == chosen[:, np.newaxis], calls == chosen[:, np.newaxis]
     cells = (is_true & is_called, ~is_true & is_called, is_true & ~is_called, ~is_true & ~is_called)
     hit, false, missed, left = (np.stack([_total(checked, mask) for mask in cell]) for cell in cells)
+    if average == "micro":
+        hit, false, missed, left = (each.sum(axis=0, keepdims=True) for each in (hit, false, missed, left))
     return hit, false, missed, left
 
 
 def _total(weights: Floats, mask: NDArray[np.bool_]) -> Floats:
     return np.asarray(weights @ mask.astype(np.float64))
-
-
-def _mean(each: Any) -> Score:
-    mean = np.mean(np.stack(each), axis=0)
-    return mean if mean.ndim else np.float64(mean)
 
 
 def _codes(labels: NDArray[Any], classes: NDArray[Any], name: str) -> NDArray[np.intp]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from voxlake.core.errors import UsageError
-from voxlake.metrics.inputs import Floats, as_binary, as_scores, as_weights, ratio
+from voxlake.metrics.calibration_bins import Scheme, bin_starts
+from voxlake.metrics.inputs import Floats, as_binary, as_labels, as_probability, as_scores, as_weights, ratio
 from voxlake.metrics.wilson import wilson_interval
 
 __all__ = [
@@ -43,7 +45,7 @@ class PrecisionRecallCurve:
 class CalibrationCurve:
     """Mean prediction against observed frequency; all arrays have shape (bins,).
 
-    `low` and `high` are Wilson intervals of the observed frequency, with samples taken as independent.
+    `low` and `high` are Wilson intervals of the observed frequency.
     """
 
     predicted: Floats
@@ -100,9 +102,15 @@ def precision_recall_curve(
 
 
 def calibration_curve(
-    truth: ArrayLike, probability: ArrayLike, *, bins: int = 10, level: float = 0.95
+    truth: ArrayLike,
+    probability: ArrayLike,
+    *,
+    bins: int = 10,
+    level: float = 0.95,
+    scheme: Scheme = "equal_count",
+    groups: ArrayLike | None = None,
 ) -> CalibrationCurve:
-    """How often samples with a given probability are truly positive, in bins of about equal count.
+    """How often samples with a given probability are truly positive, in bins.
 
     Parameters
     ----------
@@ -111,34 +119,52 @@ def calibration_curve(
     probability : array-like, shape (samples,)
         Probability of the positive class.
     bins : int
-        Wanted number of bins. Equal probabilities stay in one bin, so there may be fewer, and the result does
-        not depend on the order of the samples.
+        Wanted number of bins. Bins without samples are left out, and equal probabilities stay in one bin, so
+        there may be fewer; the result does not depend on the order of the samples.
     level : float
         Level of the interval of each frequency.
+    scheme : {"equal_count", "equal_width"}
+        As for `voxlake.metrics.calibration.calibration_error`.
+    groups : array-like, shape (samples,), optional
+        Patient of each sample. The number of samples of a bin is then divided by how much more its frequency
+        varies over patients than over samples (design effect), and never counts for more than it is.
 
     Raises
     ------
     UsageError
-        Less than one bin, or probabilities outside 0 to 1.
+        Less than one bin, an unknown scheme, or probabilities outside 0 to 1.
     """
     positive = as_binary(truth)
-    certain = as_scores(probability, "probability", positive.size)
-    if bins < 1 or certain.ndim != 1 or certain.min() < 0 or certain.max() > 1:
-        raise UsageError("calibration needs at least one bin and probabilities of one class from 0 to 1")
-    order = np.argsort(certain, kind="stable")
-    ordered = certain[order]
-    wanted = np.arange(bins) * positive.size // bins
-    starts = np.unique(np.searchsorted(ordered, ordered[wanted], side="left"))
+    certain = as_probability(probability, positive.size)
+    order, starts = bin_starts(certain, bins=bins, scheme=scheme)
     counts = np.diff(np.append(starts, positive.size))
     hits = np.add.reduceat(positive[order].astype(np.float64), starts)
-    ends = np.array([wilson_interval(hit, count, level) for hit, count in zip(hits, counts, strict=True)])
+    parts = np.split(order, starts[1:])
+    members = None if groups is None else as_labels(groups, "groups", positive.size)
+    effect = [1.0 if members is None else _design_effect(positive[part], members[part]) for part in parts]
+    ends = np.array(
+        [wilson_interval(*pair, level) for pair in zip(hits / effect, counts / effect, strict=True)]
+    )
     return CalibrationCurve(
-        predicted=np.add.reduceat(ordered, starts) / counts,
+        predicted=np.add.reduceat(certain[order], starts) / counts,
         observed=hits / counts,
         low=ends[:, 0],
         high=ends[:, 1],
         counts=counts.astype(np.int64),
     )
+
+
+def _design_effect(positive: NDArray[np.bool_], members: NDArray[Any]) -> float:
+    """Variance of a share over groups by that over samples; at least 1, and images per group at most."""
+    _, place, sizes = np.unique(members, return_inverse=True, return_counts=True)
+    largest = float((sizes**2).sum() / positive.size)
+    share = positive.mean()
+    if sizes.size < 2 or share in (0.0, 1.0):
+        # Nothing varies here; the cautious reading is that all images of a patient say the same.
+        return largest
+    rest = np.bincount(place, positive - share)
+    robust = (rest**2).sum() * sizes.size / (sizes.size - 1)
+    return float(np.clip(robust / (positive.size * share * (1 - share)), 1.0, largest))
 
 
 def _falling(truth: ArrayLike, scores: ArrayLike, weights: ArrayLike | None) -> tuple[Floats, Floats, Floats]:

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from voxlake.core.errors import UsageError
 
-__all__ = ["Floats", "Score", "as_binary", "as_labels", "as_scores", "as_weights", "ratio"]
+__all__ = [
+    "Average",
+    "Floats",
+    "Score",
+    "as_binary",
+    "as_labels",
+    "as_probability",
+    "as_scores",
+    "as_weights",
+    "averaged",
+    "ratio",
+]
 
 Floats: TypeAlias = NDArray[np.float64]
 # One number for one set of weights, one number per row for a batch of weights.
 Score: TypeAlias = np.float64 | Floats
+# How the values of several classes become one.
+Average: TypeAlias = Literal["macro", "micro", "weighted"]
 
 
 def as_labels(values: ArrayLike, name: str, samples: int | None = None) -> NDArray[Any]:
@@ -77,6 +90,24 @@ def as_scores(values: ArrayLike, name: str, samples: int) -> Floats:
     return scores
 
 
+def as_probability(values: ArrayLike, samples: int) -> Floats:
+    """Probability of the positive class, shape (samples,), from 0 to 1.
+
+    Raises
+    ------
+    UsageError
+        The shape differs, or a value lies outside 0 to 1.
+    """
+    certain = as_scores(values, "probability", samples)
+    if certain.ndim != 1:
+        raise UsageError(
+            f"probability has shape {certain.shape}; pass that of the positive class, (samples,)"
+        )
+    if certain.size and (certain.min() < 0 or certain.max() > 1):
+        raise UsageError("probability must lie between 0 and 1; turn scores into probabilities first")
+    return certain
+
+
 def as_weights(weights: ArrayLike | None, samples: int) -> Floats:
     """Weights of the samples, shape (samples,) or a batch (replicates, samples); None means one each.
 
@@ -107,3 +138,30 @@ def ratio(numerator: ArrayLike, denominator: ArrayLike) -> Score:
     result = np.full(below.shape, np.nan)
     np.divide(above, below, out=result, where=below > 0)
     return result if result.ndim else np.float64(result)
+
+
+def averaged(each: ArrayLike, support: ArrayLike, average: Average) -> Score:
+    """One value for several classes.
+
+    Parameters
+    ----------
+    each : array-like, shape (classes,) or (classes, replicates)
+        Value of each class.
+    support : array-like of the same shape
+        Weight of the samples that are truly of each class.
+    average : {"macro", "micro", "weighted"}
+        Unweighted mean, or mean weighted by `support`, where classes without support count nothing.
+        For "micro" the classes must have been pooled before, so that there is one only.
+
+    Raises
+    ------
+    UsageError
+        The average is none of these.
+    """
+    values, weight = np.asarray(each, dtype=np.float64), np.asarray(support, dtype=np.float64)
+    if average == "weighted":
+        return ratio(np.where(weight > 0, values * weight, 0.0).sum(axis=0), weight.sum(axis=0))
+    if average not in ("macro", "micro"):
+        raise UsageError(f"average must be macro, micro or weighted, got {average!r}")
+    mean: Score = values.mean(axis=0)
+    return mean if np.ndim(mean) else np.float64(mean)

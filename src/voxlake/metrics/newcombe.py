@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from scipy.optimize import brentq
-from scipy.stats import norm
 
 from voxlake.core.errors import UsageError
+from voxlake.metrics.normal import normal_deviate
 
 __all__ = ["newcombe_auc_interval"]
 
@@ -47,7 +47,7 @@ def newcombe_auc_interval(
         raise UsageError(f"expected an area of 0 to 1 and a level between them, got {area} and {level}")
     if positives < 1 or negatives < 1:
         return math.nan, math.nan
-    z = float(norm.ppf(0.5 + level / 2))
+    z = normal_deviate(level)
     low = _lower(area, positives, negatives, z)
     # The variance is symmetric about 1/2, so the upper end is the mirrored lower end.
     high = 1 - _lower(1 - area, positives, negatives, z)

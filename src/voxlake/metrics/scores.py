@@ -14,12 +14,24 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from voxlake.core.errors import UsageError
-from voxlake.metrics.inputs import Floats, Score, as_binary, as_labels, as_scores, as_weights, ratio
+from voxlake.metrics.inputs import (
+    Average,
+    Floats,
+    Score,
+    as_binary,
+    as_labels,
+    as_scores,
+    as_weights,
+    averaged,
+    ratio,
+)
 
 __all__ = ["average_precision", "brier_score", "log_loss", "roc_auc"]
 
 
-def roc_auc(truth: ArrayLike, scores: ArrayLike, *, weights: ArrayLike | None = None) -> Score:
+def roc_auc(
+    truth: ArrayLike, scores: ArrayLike, *, average: Average = "macro", weights: ArrayLike | None = None
+) -> Score:
     """Area under the ROC curve: how often a positive sample outranks a negative one, ties counting half.
 
     Parameters
@@ -28,6 +40,9 @@ def roc_auc(truth: ArrayLike, scores: ArrayLike, *, weights: ArrayLike | None = 
         0 and 1, or class numbers.
     scores : array-like, shape (samples,) or (samples, classes)
         Higher means more positive.
+    average : {"macro", "micro", "weighted"}
+        With several classes: the unweighted mean, one ranking of all pairs of sample and class, or the mean
+        weighted by how often a class is true.
     weights : array-like, shape (samples,) or (replicates, samples), optional
         Weight of each sample.
 
@@ -41,15 +56,17 @@ def roc_auc(truth: ArrayLike, scores: ArrayLike, *, weights: ArrayLike | None = 
     UsageError
         Shapes differ, a score is not finite, or truth is not what the shape of the scores asks for.
     """
-    return _each_against_rest(_binary_auc, truth, scores, weights)
+    return _each_against_rest(_binary_auc, truth, scores, average, weights)
 
 
-def average_precision(truth: ArrayLike, scores: ArrayLike, *, weights: ArrayLike | None = None) -> Score:
+def average_precision(
+    truth: ArrayLike, scores: ArrayLike, *, average: Average = "macro", weights: ArrayLike | None = None
+) -> Score:
     """Area under the precision-recall curve as the sum of its steps, ``sum (R_n - R_(n-1)) P_n``.
 
     Parameters, errors and the form of the result are those of `roc_auc`. NaN without positive samples.
     """
-    return _each_against_rest(_binary_average_precision, truth, scores, weights)
+    return _each_against_rest(_binary_average_precision, truth, scores, average, weights)
 
 
 def brier_score(truth: ArrayLike, probability: ArrayLike, *, weights: ArrayLike | None = None) -> Score:
@@ -78,6 +95,7 @@ def _each_against_rest(
     metric: Callable[[NDArray[np.bool_], Floats, Floats], Score],
     truth: ArrayLike,
     scores: ArrayLike,
+    average: Average,
     weights: ArrayLike | None,
 ) -> Score:
     labels = as_labels(truth, "truth")
@@ -86,9 +104,11 @@ def _each_against_rest(
     if checked.ndim == 1:
         return metric(as_binary(labels), checked, weight)
     _check_class_numbers(labels, checked.shape[1])
-    each = [metric(labels == number, column, weight) for number, column in enumerate(checked.T)]
-    mean = np.mean(np.stack(each), axis=0)
-    return mean if mean.ndim else np.float64(mean)
+    outcomes = labels[:, np.newaxis] == np.arange(checked.shape[1])
+    if average == "micro":
+        return metric(outcomes.ravel(), checked.ravel(), np.repeat(weight, checked.shape[1], axis=-1))
+    each = [metric(outcome, column, weight) for outcome, column in zip(outcomes.T, checked.T, strict=True)]
+    return averaged(np.stack(each), np.stack([weight @ outcome for outcome in outcomes.T]), average)
 
 
 def _binary_auc(positive: NDArray[np.bool_], scores: Floats, weights: Floats) -> Score:

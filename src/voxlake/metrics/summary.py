@@ -10,14 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from voxlake.core.errors import UsageError
 from voxlake.metrics import classification as metrics
-from voxlake.metrics.bootstrap import Metric, bootstrap
+from voxlake.metrics.bootstrap import Metric, bootstrap, bootstrap_values, percentile_estimate
 from voxlake.metrics.estimate import Estimate
-from voxlake.metrics.inputs import as_binary, as_labels, as_scores
+from voxlake.metrics.figures import BinaryFigures
+from voxlake.metrics.inputs import as_labels, as_scores
+from voxlake.metrics.names import METRICS
 from voxlake.metrics.newcombe import newcombe_auc_interval
 from voxlake.metrics.wilson import wilson_interval
 
-__all__ = ["binary_estimates", "multiclass_estimates"]
+__all__ = ["binary_estimates", "multiclass_estimates", "multiclass_metrics"]
 
 
 def binary_estimates(
@@ -56,26 +59,25 @@ def binary_estimates(
         roc_auc, average_precision, accuracy, balanced_accuracy, recall, specificity, precision, f1,
         matthews_corrcoef, brier_score, log_loss.
     """
-    positive = as_binary(truth)
-    certain = as_scores(probability, "probability", positive.size)
-    called = certain >= np.asarray(threshold, dtype=np.float64)
-    chosen: Mapping[str, Metric] = {
-        "roc_auc": lambda w: metrics.roc_auc(positive, certain, weights=w),
-        "average_precision": lambda w: metrics.average_precision(positive, certain, weights=w),
-        "accuracy": lambda w: metrics.accuracy(positive, called, weights=w),
-        "balanced_accuracy": lambda w: metrics.balanced_accuracy(positive, called, weights=w),
-        "recall": lambda w: metrics.recall(positive, called, weights=w),
-        "specificity": lambda w: metrics.specificity(positive, called, weights=w),
-        "precision": lambda w: metrics.precision(positive, called, weights=w),
-        "f1": lambda w: metrics.f1(positive, called, weights=w),
-        "matthews_corrcoef": lambda w: metrics.matthews_corrcoef(positive, called, weights=w),
-        "brier_score": lambda w: metrics.brier_score(positive, certain, weights=w),
-        "log_loss": lambda w: metrics.log_loss(positive, certain, weights=w),
-    }
-    found = bootstrap(chosen, labels=positive, groups=groups, replicates=replicates, level=level, seed=seed)
-    members = np.arange(positive.size) if groups is None else as_labels(groups, "groups", positive.size)
-    values = {name: estimate.value for name, estimate in found.items()}
-    return [_rescued(each, values, positive, called, members) for each in found.values()]
+    figures = BinaryFigures(truth, probability, threshold=threshold, groups=groups)
+    drawn = bootstrap_values(
+        figures, labels=figures.positive, groups=figures.groups, replicates=replicates, seed=seed
+    )
+    values = figures.values()
+    units, unit = np.unique(figures.groups).size, "samples" if groups is None else "groups"
+    found = [
+        percentile_estimate(
+            name,
+            values[name],
+            drawn[name],
+            level=level,
+            samples=figures.positive.size,
+            groups=units,
+            unit=unit,
+        )
+        for name in METRICS
+    ]
+    return [_rescued(each, values, figures.positive, figures.called, figures.groups) for each in found]
 
 
 def multiclass_estimates(
@@ -101,23 +103,43 @@ def multiclass_estimates(
     Returns
     -------
     list of Estimate
-        roc_auc (mean over classes, each against all others), accuracy, balanced_accuracy, f1 (mean over
-        classes), matthews_corrcoef, brier_score, log_loss.
+        roc_auc and average_precision (mean over classes, each against all others), accuracy,
+        balanced_accuracy (the mean recall), specificity, precision and f1 (means over classes),
+        matthews_corrcoef, brier_score, log_loss.
+    """
+    labels = as_labels(truth, "truth")
+    chosen = multiclass_metrics(labels, probability)
+    found = bootstrap(chosen, labels=labels, groups=groups, replicates=replicates, level=level, seed=seed)
+    return list(found.values())
+
+
+def multiclass_metrics(truth: ArrayLike, probability: ArrayLike) -> dict[str, Metric]:
+    """Figures of a model of several classes as functions of weights, ready for `bootstrap`.
+
+    Parameters and figures are those of `multiclass_estimates`.
+
+    Raises
+    ------
+    UsageError
+        Truth does not hold class numbers, or the probabilities have not one column for each class.
     """
     labels = as_labels(truth, "truth")
     certain = as_scores(probability, "probability", labels.size)
+    if certain.ndim != 2:
+        raise UsageError(f"probability has shape {certain.shape}; pass one column for each class")
     called = certain.argmax(axis=1)
-    chosen: Mapping[str, Metric] = {
+    return {
         "roc_auc": lambda w: metrics.roc_auc(labels, certain, weights=w),
+        "average_precision": lambda w: metrics.average_precision(labels, certain, weights=w),
         "accuracy": lambda w: metrics.accuracy(labels, called, weights=w),
         "balanced_accuracy": lambda w: metrics.balanced_accuracy(labels, called, weights=w),
+        "specificity": lambda w: metrics.specificity(labels, called, positive=None, weights=w),
+        "precision": lambda w: metrics.precision(labels, called, positive=None, weights=w),
         "f1": lambda w: metrics.f1(labels, called, positive=None, weights=w),
         "matthews_corrcoef": lambda w: metrics.matthews_corrcoef(labels, called, weights=w),
         "brier_score": lambda w: metrics.brier_score(labels, certain, weights=w),
         "log_loss": lambda w: metrics.log_loss(labels, certain, weights=w),
     }
-    found = bootstrap(chosen, labels=labels, groups=groups, replicates=replicates, level=level, seed=seed)
-    return list(found.values())
 
 
 def _rescued(
@@ -139,10 +161,13 @@ def _rescued(
     }
     counts = {name: int(np.unique(members[mask]).size) for name, mask in bases.items()}
     value, level = estimate.value, estimate.level
+    if estimate.name == "balanced_accuracy" and not (counts["recall"] and counts["specificity"]):
+        # Of one class, it is the recall of that class, which is the accuracy.
+        counts["balanced_accuracy"] = counts["accuracy"]
     if estimate.name == "roc_auc":
         low, high = newcombe_auc_interval(value, counts["recall"], counts["specificity"], level)
         return replace(estimate, low=low, high=high, method="Newcombe's score interval over groups")
-    if estimate.name == "balanced_accuracy":
+    if estimate.name == "balanced_accuracy" and estimate.name not in counts:
         low, high = _mean_of_two(values["recall"], values["specificity"], counts, level)
         return replace(estimate, low=low, high=high, method="Wilson over groups, combined by MOVER")
     if estimate.name not in counts:

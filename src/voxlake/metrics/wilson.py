@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 
-from scipy.stats import norm
-
 from voxlake.core.errors import UsageError
+from voxlake.metrics.normal import normal_deviate
 
 __all__ = ["wilson_interval"]
 
@@ -40,11 +39,9 @@ def wilson_interval(successes: float, total: float, level: float = 0.95) -> tupl
     """
     if not 0 <= successes <= total:
         raise UsageError(f"expected 0 <= successes <= total, got {successes} of {total}")
-    if not 0 < level < 1:
-        raise UsageError(f"level must lie between 0 and 1, got {level}")
+    z = normal_deviate(level)
     if total == 0:
         return math.nan, math.nan
-    z = float(norm.ppf(0.5 + level / 2))
     share = successes / total
     scale = 1 + z * z / total
     middle = (share + z * z / (2 * total)) / scale

@@ -164,6 +164,7 @@ def test_speed_of_a_large_evaluation() -> None:
     assert time.process_time() - started < 10
 
 
+@pytest.mark.slow
 def test_coverage_over_patients_is_nominal_and_over_images_is_not() -> None:
     # Patients differ as much as images of one patient do, so five images are far from five witnesses.
     true = {"roc_auc": norm.cdf(1 / 2), "accuracy": norm.cdf(0.5 / np.sqrt(2))}

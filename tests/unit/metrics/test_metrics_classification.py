@@ -9,6 +9,8 @@ import pytest
 
 from voxlake.core.errors import UsageError
 from voxlake.metrics import classification as metrics
+from voxlake.metrics.summary import binary_estimates
+from voxlake.metrics.wilson import wilson_interval
 
 # 3 hits, 1 false call, 2 missed, 4 rightly left.
 TRUTH = np.array([1, 1, 1, 0, 1, 1, 0, 0, 0, 0])
@@ -121,3 +123,19 @@ def test_certain_and_wrong_is_costly_but_finite() -> None:
 def test_wrong_input_is_refused_with_what_to_do(call, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         call()
+
+
+def test_a_perfect_sample_of_one_class_still_has_intervals() -> None:
+    """A subgroup may hold one class only: what needs the other is not defined, the rest rests on its size."""
+    for positive in (0, 1):
+        truth = np.full(12, positive)
+        found = {
+            one.name: one
+            for one in binary_estimates(
+                truth, np.where(truth == 1, 0.9, 0.1), groups=np.arange(12), replicates=50
+            )
+        }
+        assert np.isnan(found["roc_auc"].value)
+        for name in ("accuracy", "balanced_accuracy"):
+            assert found[name].value == 1.0
+            assert found[name].low == pytest.approx(wilson_interval(12, 12)[0])
