@@ -12,6 +12,8 @@ from pydicom.data import get_testdata_file
 
 from voxlake.core.grid import Grid
 from voxlake.core.volume import Unit, Volume
+from voxlake.sources.anatomy import random_anatomy
+from voxlake.sources.painting import paint
 
 __all__ = ["IMAGES"]
 
@@ -109,14 +111,35 @@ def ultrasound() -> Volume:
     return Volume(pixels[np.newaxis].astype(np.uint8), Grid.flat_image(pixels.shape[:2]), "arbitrary", "US")
 
 
+def chest() -> Volume:
+    """A made-up chest in HU."""
+    x, y, z = np.arange(-180, 181, 3.0), np.arange(-140, 141, 3.0), np.arange(-120, 126, 3.0)
+    values = paint(random_anatomy((4, 1), nodule=False, radius=(5, 6)), x, y, z)
+    values = values + np.random.default_rng(0).normal(0, 10, values.shape)
+    grid = Grid.from_spacing(values.shape, (3.0, 3.0, 3.0))
+    return Volume(values.astype(np.float32), grid, "HU", "CT")
+
+
+def radiograph() -> Volume:
+    """Two dark lungs beside a bright spine, drawn."""
+    y, x = np.mgrid[:128, :128]
+    values = np.full((128, 128), 150.0) + np.random.default_rng(5).normal(0, 4, (128, 128))
+    values[:, 60:68] += 50
+    for column in (36, 92):
+        values[((x - column) / 16) ** 2 + ((y - 58) / 34) ** 2 < 1] -= 90
+    return Volume(values[np.newaxis].astype(np.float32), Grid.flat_image((128, 128)), modality="DX")
+
+
 IMAGES: Mapping[str, Callable[[], Volume]] = MappingProxyType(
     {
         "biased head": biased_head,
+        "chest": chest,
         "ct": ct,
         "head": head,
         "mr": mr,
         "noisy head": noisy_head,
         "pet": pet,
+        "radiograph": radiograph,
         "speckled head": speckled_head,
         "ultrasound": ultrasound,
     }

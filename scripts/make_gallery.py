@@ -1,4 +1,4 @@
-"""Write ``docs/gallery``: for every step one picture before and one after, and a page that shows them.
+"""Write ``docs/gallery``: a picture before and one after of every step, method and edit, and a page of them.
 
 python scripts/make_gallery.py            write what has changed
 python scripts/make_gallery.py --check    exit with 1 if a step, a picture or a line of the page is missing
@@ -11,20 +11,23 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from gallery_images import IMAGES
+from gallery_masks import MASK_EXAMPLES, mask_sides, mask_toml, painted
 from numpy.typing import NDArray
 from PIL import Image
 
 from voxlake.core.plan import Plan
 from voxlake.core.step import Step
-from voxlake.core.volume import Volume
+from voxlake.core.volume import Mask, Volume
 from voxlake.processing.histogram_match import fit_histogram_match
 from voxlake.processing.nyul import fit_nyul
 from voxlake.processing.registry import STEPS
+from voxlake.processing.segment.registry import CLEANERS, METHODS
 
 FOLDER = Path(__file__).parents[1] / "docs" / "gallery"
 LARGEST = 60_000
@@ -32,6 +35,10 @@ _SIDE, _GAP = 150, 6
 _INTRODUCTION = (
     "Every [step](../reference/steps.md) on a phantom or a public test image: before on the left, after on "
     "the right. Both sides are drawn in the same grey range unless it says otherwise."
+)
+_OF_MASKS = (
+    "Every method and every edit of [mask plans](../how-to/segment.md): the image, or the mask before an "
+    "edit (values from 110 to 145), on the left, the mask in colours on the right."
 )
 _SLOPE = ((1.0, 0.0, 0.0, 0.0), (0.0, 0.97, 0.26, -8.0), (0.0, -0.26, 0.97, 16.0))
 _HEAD_GRID = [[0.0, 0.0, 2.0, 0.0], [0.0, 2.0, 0.0, 0.0], [4.0, 0.0, 0.0, 0.0]]
@@ -142,13 +149,14 @@ EXAMPLES: dict[str, Example] = {
 
 def main(arguments: list[str]) -> int:
     """Write the gallery, or check it; returns the exit status."""
-    if missing := sorted(set(STEPS) ^ set(EXAMPLES)):
-        print("steps without an example, or examples without a step:", ", ".join(missing))
+    if missing := sorted((set(STEPS) ^ set(EXAMPLES)) | ({*METHODS, *CLEANERS} ^ set(MASK_EXAMPLES))):
+        print("without an example, or examples of nothing:", ", ".join(missing))
         return 1
     index, text = FOLDER / "index.md", page()
+    wanted = pictures()
     old = [] if index.is_file() and index.read_text("utf-8") == text else [index]
-    old += [path for name in STEPS if not (path := FOLDER / f"{name}.png").is_file()]
-    old += [path for path in sorted(FOLDER.glob("*.png")) if path.stem not in STEPS]
+    old += [path for stem in wanted if not (path := FOLDER / f"{stem}.png").is_file()]
+    old += [path for path in sorted(FOLDER.glob("*.png")) if path.stem not in wanted]
     if "--check" in arguments:
         for path in old:
             print("out of date:", path.name)
@@ -156,11 +164,17 @@ def main(arguments: list[str]) -> int:
     FOLDER.mkdir(exist_ok=True)
     index.write_text(text, "utf-8")
     for path in FOLDER.glob("*.png"):
-        if path.stem not in STEPS:
+        if path.stem not in wanted:
             path.unlink()
-    for name in STEPS:
-        save(picture(name), FOLDER / f"{name}.png")
+    for stem, make in wanted.items():
+        save(make(), FOLDER / f"{stem}.png")
     return 0
+
+
+def pictures() -> dict[str, Callable[[], Image.Image]]:
+    """Every picture of the gallery by the stem of its file."""
+    made: dict[str, Callable[[], Image.Image]] = {name: partial(picture, name) for name in STEPS}
+    return made | {f"mask-{name}": partial(mask_picture, name) for name in MASK_EXAMPLES}
 
 
 def page() -> str:
@@ -178,6 +192,14 @@ def page() -> str:
             f"{shown}",
             f"![{name}: before and after]({name}.png)",
             *_settings(name, example),
+        ]
+    parts += ["## Masks", _OF_MASKS]
+    for name, mask in MASK_EXAMPLES.items():
+        parts += [
+            f"### {name}",
+            mask.note,
+            f"![{name}: before and after](mask-{name}.png)",
+            f"```toml\n{mask_toml(name)}\n```",
         ]
     return "\n\n".join(parts) + "\n"
 
@@ -203,17 +225,30 @@ def picture(name: str) -> Image.Image:
     ranges = [_range(plane) for plane in planes]
     panels = [_panel(each, plane, example.axis, ranges[0] if example.same else own)
               for each, plane, own in zip((before, after), planes, ranges, strict=True)]  # fmt: skip
-    height = max(panel.height for panel in panels)
-    whole = Image.new("RGB", (sum(panel.width for panel in panels) + _GAP, height), "white")
-    whole.paste(panels[0], (0, 0))
-    whole.paste(panels[1], (panels[0].width + _GAP, 0))
+    return _beside(*panels)
+
+
+def mask_picture(name: str) -> Image.Image:
+    """The image, or the mask before an edit, next to the mask."""
+    volume, before, after = mask_sides(name)
+    axis = MASK_EXAMPLES[name].axis
+    plane = _plane(volume, axis)
+    grey = _grey(plane, _range(plane))
+    left = Image.fromarray(grey) if before is None else painted(grey, _plane(before, axis))
+    return _beside(*(_sized(one, volume, plane, axis) for one in (left, painted(grey, _plane(after, axis)))))
+
+
+def _beside(left: Image.Image, right: Image.Image) -> Image.Image:
+    whole = Image.new("RGB", (left.width + right.width + _GAP, max(left.height, right.height)), "white")
+    whole.paste(left, (0, 0))
+    whole.paste(right, (left.width + _GAP, 0))
     return whole
 
 
-def _plane(volume: Volume, axis: int) -> NDArray[np.float64]:
-    middle = np.take(volume.numpy(), volume.shape[axis] // 2, axis=axis).astype(np.float64)
+def _plane(volume: Volume | Mask, axis: int) -> NDArray[np.float64]:
+    middle = np.take(volume.numpy(), volume.grid.shape[axis] // 2, axis=axis).astype(np.float64)
     # The first slice is the lowest: a coronal slice is drawn with the head up.
-    return middle[::-1] if axis == 1 else middle
+    return np.asarray(middle[::-1] if axis == 1 else middle)
 
 
 def _range(plane: NDArray[np.float64]) -> tuple[float, float]:
@@ -222,8 +257,15 @@ def _range(plane: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def _panel(volume: Volume, plane: NDArray[np.float64], axis: int, limits: tuple[float, float]) -> Image.Image:
+    return _sized(Image.fromarray(_grey(plane, limits)), volume, plane, axis)
+
+
+def _grey(plane: NDArray[np.float64], limits: tuple[float, float]) -> NDArray[np.uint8]:
     low, high = limits
-    grey = np.clip((plane - low) / max(high - low, 1e-12), 0, 1) * 255
+    return (np.clip((plane - low) / max(high - low, 1e-12), 0, 1) * 255).round().astype(np.uint8)
+
+
+def _sized(image: Image.Image, volume: Volume, plane: NDArray[np.float64], axis: int) -> Image.Image:
     steps = (1.0, 1.0, 1.0) if volume.grid.flat else volume.grid.spacing
     down, along = (step for number, step in enumerate(steps) if number != axis)
     extent = plane.shape[0] * down, plane.shape[1] * along
@@ -232,7 +274,7 @@ def _panel(volume: Volume, plane: NDArray[np.float64], axis: int, limits: tuple[
     # Voxels are shown as they are, not smoothed away, unless there are more of them than pixels.
     larger = size[0] >= plane.shape[1]
     how = Image.Resampling.NEAREST if larger else Image.Resampling.BOX
-    return Image.fromarray(grey.round().astype(np.uint8)).convert("RGB").resize(size, how)
+    return image.convert("RGB").resize(size, how)
 
 
 def save(image: Image.Image, path: Path) -> None:

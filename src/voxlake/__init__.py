@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from voxlake.evaluation.report import report
     from voxlake.exchange.deidentify import deidentify
     from voxlake.exchange.export import export
+    from voxlake.features.measure import measure
     from voxlake.lake.changes import changes
     from voxlake.lake.check import check
     from voxlake.lake.cohort_diff import cohort_diff
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from voxlake.lake.sql import sql
     from voxlake.lake.verify import verify
     from voxlake.lake.withdrawals import withdraw
+    from voxlake.learning.mine import mine
     from voxlake.learning.predict import predict
     from voxlake.learning.task import Task, load_task
     from voxlake.learning.train import train
@@ -125,6 +127,8 @@ __all__ = [
     "label",
     "load_plan",
     "load_task",
+    "measure",
+    "mine",
     "models_import",
     "models_list",
     "open",

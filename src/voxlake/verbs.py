@@ -165,6 +165,13 @@ VERBS: tuple[Verb, ...] = (
         "voxlake segment chest --plan lungs-ct",
     ),
     Verb(
+        "measure",
+        "voxlake.features.measure",
+        "measure",
+        "Measure the volumes of a cohort and the labels of their masks.",
+        "voxlake measure chest --plan basic",
+    ),
+    Verb(
         "models import",
         "voxlake.volumes.pretrained_models",
         "models_import",
@@ -179,6 +186,13 @@ VERBS: tuple[Verb, ...] = (
         "voxlake models list",
     ),
     Verb(
+        "mine",
+        "voxlake.learning.mine",
+        "mine",
+        "Mine a table: classify, regress, cluster, reduce, find similar cases, associations, drift.",
+        "voxlake mine malignancy.toml",
+    ),
+    Verb(
         "train",
         "voxlake.learning.train",
         "train",
@@ -189,7 +203,7 @@ VERBS: tuple[Verb, ...] = (
         "predict",
         "voxlake.learning.predict",
         "predict",
-        "Let a model speak about every prepared volume of a cohort.",
+        "Let a model speak about every subject of a cohort: its prepared volumes, or rows of a table.",
         "voxlake predict pneumonia new-patients",
     ),
     Verb(

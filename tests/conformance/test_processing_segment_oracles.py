@@ -11,6 +11,7 @@ from skimage import filters, morphology, segmentation
 from sklearn.cluster import KMeans as OtherKMeans
 from sklearn.mixture import GaussianMixture as OtherMixture
 
+from voxlake.core.errors import ItemError
 from voxlake.core.grid import Grid
 from voxlake.core.mask_step import MaskEdit
 from voxlake.core.volume import Mask, Volume
@@ -174,6 +175,27 @@ def test_random_walker_solves_its_equations():
     sure[free] = np.abs(chance - 0.5) > 0.02
     np.testing.assert_array_equal(found.ravel()[sure], expected[sure])
     assert 5 < free.sum() < values.size
+
+
+def noise(seed: int) -> Volume:
+    values = np.random.default_rng(seed).normal(0, 1, (6, 9, 9)).astype(np.float32)
+    return Volume(values, Grid.from_spacing(values.shape, (1, 1, 1)))
+
+
+def test_random_walker_hides_a_warning_that_changes_nothing():
+    """scikit-image warns of probabilities a rounding beyond 0 and 1."""
+    for seed in range(4):
+        volume = noise(seed)
+        found = RandomWalker(below=-1.0, above=1.0)(volume).numpy()
+        assert (found[volume.numpy() >= 1.0] == 1).all()
+        assert (found[volume.numpy() <= -1.0] == 0).all()
+
+
+def test_random_walker_refuses_what_it_cannot_solve():
+    """scikit-image warns only."""
+    step, volume = RandomWalker(below=-1.0, above=1.0, beta=1e4), noise(4)
+    with pytest.raises(ItemError, match="'beta' less than 10000"):
+        step(volume)
 
 
 def test_chan_vese_parts_two_even_regions():

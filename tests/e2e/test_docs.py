@@ -142,6 +142,7 @@ LONG = {
     "docs/how-to/keep-the-key-safe.md",
     "docs/how-to/map-names-to-labels.md",
     "docs/how-to/masks-from-seg-and-rtstruct.md",
+    "docs/how-to/measure.md",
     "docs/how-to/monitoring.md",
     "docs/how-to/pretrained-models.md",
     "docs/how-to/pseudonym-lists.md",
@@ -152,6 +153,8 @@ LONG = {
     "docs/how-to/verify.md",
     "docs/how-to/withdraw-and-erase.md",
     "docs/tutorials/first-model.md",
+    "docs/tutorials/mine-a-table.md",
+    "docs/tutorials/reader-ratings.md",
 }
 
 

@@ -29,6 +29,7 @@ REASONS = MappingProxyType(
         "patient_withdrawn": "The patient has withdrawn, or was erased.",
         "left_out_to_balance": "Left out so that the classes of its part are of equal size.",
         "policy_rejected": "The policy does not let this kind of object into the lake.",
+        "not_deidentified": "Nobody de-identified the object, and no reason was given to release it.",
         "deidentify_failed": "De-identification could not be carried out on the whole object.",
         "ignored_system_file": "A file of the operating system or an index (.DS_Store, DICOMDIR).",
         "ignored_not_matched": "The mapping says to ignore files that match none of its rules.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import multiprocessing
+import os
 import socket
 import time
 from collections import deque
@@ -16,6 +17,7 @@ from voxlake.engine.interrupts import interrupts_blocked, interrupts_deferred
 from voxlake.engine.ledger import Task
 from voxlake.engine.line import Line
 from voxlake.engine.main_module import MainModule, main_hidden
+from voxlake.engine.threads import share_of, thread_limits, threads_limited
 from voxlake.engine.worker import serve
 
 __all__ = ["START_SECONDS", "Pool", "State", "Worker"]
@@ -76,7 +78,7 @@ class Pool:
         """Name modules to import once for all workers; has an effect before the first worker only."""
         if self._context.get_start_method() == "forkserver":
             self._context.set_forkserver_preload([__name__, *modules])
-            _start_fork_server()
+            _start_fork_server(share_of(self.size))
 
     def start_worker(self) -> Worker:
         """Start one more worker."""
@@ -85,7 +87,10 @@ class Pool:
             try:
                 with theirs:
                     process = self._context.Process(
-                        target=serve, args=(theirs, MainModule.here()), name="voxlake-worker", daemon=True
+                        target=serve,
+                        args=(theirs, MainModule.here(), thread_limits(share_of(self.size), os.environ)),
+                        name="voxlake-worker",
+                        daemon=True,
                     )
                     with main_hidden():
                         process.start()
@@ -147,14 +152,15 @@ def _bury(worker: Worker, seconds: float) -> int | None:
     return exit_code
 
 
-def _start_fork_server() -> None:
+def _start_fork_server(threads: int) -> None:
     # These modules are imported here because Windows has no fork server.
     from multiprocessing import forkserver, resource_tracker
 
     # Started first, because its start unblocks SIGINT.
     resource_tracker.ensure_running()
     try:
-        with interrupts_deferred(), interrupts_blocked(), main_hidden():
+        # What the fork server has loaded has its threads set for all workers that it makes.
+        with interrupts_deferred(), interrupts_blocked(), main_hidden(), threads_limited(threads):
             forkserver.ensure_running()
     except OSError as error:
         raise EngineError(

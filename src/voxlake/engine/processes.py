@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections.abc import Callable, Generator, Iterable
 from functools import partial
 from types import TracebackType
@@ -15,18 +14,12 @@ from voxlake.engine.ledger import pickle_function
 from voxlake.engine.limits import can_cap_memory
 from voxlake.engine.mapping import Limits, Mapping
 from voxlake.engine.pool import Pool
+from voxlake.engine.threads import usable_cores
 
-__all__ = ["ProcessesEngine", "usable_cores"]
+__all__ = ["ProcessesEngine"]
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
-
-
-def usable_cores() -> int:
-    """How many cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class ProcessesEngine:
@@ -34,7 +27,8 @@ class ProcessesEngine:
 
     Workers start with the first map, are kept for later ones, ignore Ctrl-C and leave when the driver is
     gone. They do not import the main module unless the function or an item comes from it, so that scripts
-    without ``if __name__ == "__main__"`` work. A worker cannot have workers of its own.
+    without ``if __name__ == "__main__"`` work. A worker cannot have workers of its own. Libraries that work
+    in several threads use in each worker its share of the cores; see `voxlake.engine.threads`.
 
     Parameters
     ----------

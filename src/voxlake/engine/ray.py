@@ -17,8 +17,8 @@ from typing import Any, Self, TypeVar
 from voxlake.core.errors import EngineError, SettingsError
 from voxlake.engine.contract import Outcome, check_limits
 from voxlake.engine.ledger import Ledger, pickle_function
-from voxlake.engine.processes import usable_cores
 from voxlake.engine.ray_mapping import Crew, RayMapping
+from voxlake.engine.threads import usable_cores
 
 __all__ = ["RayEngine"]
 

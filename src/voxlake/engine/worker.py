@@ -9,7 +9,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, NoReturn
@@ -20,6 +20,7 @@ from voxlake.engine.frames import read_frame, send_frame
 from voxlake.engine.ledger import PICKLE_PROTOCOL
 from voxlake.engine.limits import cap_memory
 from voxlake.engine.main_module import MainModule
+from voxlake.engine.threads import thread_limits
 
 __all__ = ["OUT_OF_MEMORY", "serve", "serve_cluster"]
 
@@ -48,7 +49,9 @@ def serve_cluster(descriptor: int, main_name: str | None, main_path: str | None)
     connection = socket.socket(fileno=descriptor)
     connection.set_inheritable(False)
     connection.settimeout(_IDLE_SECONDS)
-    serve(connection, MainModule(main_name, main_path), lambda: os.read(parent, 1))
+    # A cluster gives a core to each task that it runs at a time, and each of these has one child.
+    limits = thread_limits(1, os.environ)
+    serve(connection, MainModule(main_name, main_path), limits, lambda: os.read(parent, 1))
 
 
 def _join_driver() -> None:
@@ -58,7 +61,10 @@ def _join_driver() -> None:
 
 
 def serve(
-    connection: socket.socket, main: MainModule, wait_for_end: Callable[[], object] = _join_driver
+    connection: socket.socket,
+    main: MainModule,
+    environment: Mapping[str, str],
+    wait_for_end: Callable[[], object] = _join_driver,
 ) -> None:
     """Serve one driver until it hangs up.
 
@@ -72,10 +78,15 @@ def serve(
         Duplex stream to the driver.
     main : MainModule
         Where the driver's main module is.
+    environment : mapping of str to str
+        Variables to set: how many threads libraries may work in, see `voxlake.engine.threads`.
     wait_for_end : callable
         Returns when the driver is gone.
     """
     _ignore_interrupts()
+    # Before the function is loaded, and with it libraries that read these. What a fork server was started
+    # with was for the first pool.
+    os.environ.update(environment)
     threading.Thread(target=_leave_after, args=(wait_for_end,), daemon=True).start()
     try:
         with connection, connection.makefile("rb") as stream:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from voxlake.evaluation.parts import Cell, Guide, Plot, Section, Table, Trace
 from voxlake.metrics.curves import CalibrationCurve, PrecisionRecallCurve, RocCurve
 from voxlake.metrics.estimate import Estimate
 
@@ -20,40 +20,19 @@ __all__ = [
     "Flow",
     "FlowPart",
     "FlowStep",
+    "Guide",
     "Ingest",
     "OperatingPoint",
+    "Plot",
     "Question",
     "ReportData",
+    "Section",
     "SheetPicture",
     "Table",
     "TextBlock",
+    "Trace",
     "TrainingCurve",
 ]
-
-# None is "not known", NaN is "not defined"; the page writes them out in these words.
-Cell: TypeAlias = str | int | float | Estimate | None
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table with a caption.
-
-    Parameters
-    ----------
-    caption : str
-        What it shows, one sentence.
-    columns : tuple of str
-        Headings; the first column heads the rows.
-    rows : tuple of tuples
-        Cells, one for each column.
-    note : str
-        A line under the table, or ``""``.
-    """
-
-    caption: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -297,6 +276,8 @@ class ReportData:
         Pictures of volumes with masks over them.
     ingest : Ingest or None
         What came into the lake.
+    sections : tuple of Section
+        What else there is to say; each names its place.
     settings : tuple of TextBlock
         Task, plan and network as text.
     lineage : tuple of Table
@@ -331,6 +312,7 @@ class ReportData:
     limitations: tuple[str, ...] = ()
     sheets: tuple[ContactSheet, ...] = ()
     ingest: Ingest | None = None
+    sections: tuple[Section, ...] = ()
     settings: tuple[TextBlock, ...] = ()
     lineage: tuple[Table, ...] = ()
     made_by: str = "voxlake"

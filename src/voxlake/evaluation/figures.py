@@ -22,18 +22,26 @@ from numpy.typing import NDArray
 from voxlake.evaluation.content import OperatingPoint, TrainingCurve
 from voxlake.metrics.curves import CalibrationCurve, PrecisionRecallCurve, RocCurve
 
-__all__ = ["calibration_figure", "precision_recall_figure", "roc_figure", "training_figure"]
+__all__ = [
+    "QUIET",
+    "calibration_figure",
+    "line_style",
+    "precision_recall_figure",
+    "render_svg",
+    "roc_figure",
+    "training_figure",
+]
 
 # Okabe and Ito's colours, dark ones first: told apart by readers with any colour vision, and in print.
 _COLOURS = ("#0b5c73", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#5b3f8c", "#444444")
 _DASHES = ("-", "--", "-.", ":")
-_INK, _QUIET, _GRID = "#1c2a35", "#52606b", "#d9dfe3"
+_INK, QUIET, _GRID = "#1c2a35", "#52606b", "#d9dfe3"
 
 _STYLE: Mapping[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with Matplotlib, so that layout is the same on every machine
     "font.size": 9,
     "text.color": _INK,
-    "axes.edgecolor": _QUIET,
+    "axes.edgecolor": QUIET,
     "axes.labelcolor": _INK,
     "axes.linewidth": 0.8,
     "axes.spines.top": False,
@@ -42,8 +50,8 @@ _STYLE: Mapping[Any, Any] = {
     "axes.axisbelow": True,
     "grid.color": _GRID,
     "grid.linewidth": 0.6,
-    "xtick.color": _QUIET,
-    "ytick.color": _QUIET,
+    "xtick.color": QUIET,
+    "ytick.color": QUIET,
     "xtick.labelcolor": _INK,
     "ytick.labelcolor": _INK,
     "legend.frameon": True,
@@ -69,10 +77,10 @@ def roc_figure(curves: Mapping[str, RocCurve], point: OperatingPoint | None = No
     """
 
     def draw(axes: Axes) -> None:
-        axes.plot([0, 1], [0, 1], color=_QUIET, linewidth=1, linestyle=(0, (2, 3)), label="guessing")
+        axes.plot([0, 1], [0, 1], color=QUIET, linewidth=1, linestyle=(0, (2, 3)), label="guessing")
         for number, (name, curve) in enumerate(curves.items()):
             x, y = _corners(curve.false_positive_rate, curve.true_positive_rate)
-            axes.plot(x, y, label=name, **_line(number))
+            axes.plot(x, y, label=name, **line_style(number))
         _mark(axes, None if point is None else (point.false_positive_rate, point.recall))
         _unit_square(axes, "false alarms (1 \N{MINUS SIGN} specificity)", "found (sensitivity)")
         axes.legend(loc="lower right")
@@ -99,9 +107,9 @@ def precision_recall_figure(
 
     def draw(axes: Axes) -> None:
         if prevalence is not None:
-            axes.axhline(prevalence, color=_QUIET, linewidth=1, linestyle=(0, (2, 3)), label="guessing")
+            axes.axhline(prevalence, color=QUIET, linewidth=1, linestyle=(0, (2, 3)), label="guessing")
         for number, (name, curve) in enumerate(curves.items()):
-            axes.step(curve.recall, curve.precision, where="pre", label=name, **_line(number))
+            axes.step(curve.recall, curve.precision, where="pre", label=name, **line_style(number))
         _mark(axes, None if point is None else (point.recall, point.precision))
         _unit_square(axes, "found (sensitivity)", "calls that are right (precision)")
         axes.legend(loc="lower left")
@@ -119,10 +127,10 @@ def calibration_figure(curves: Mapping[str, CalibrationCurve]) -> str:
     """
 
     def draw(axes: Axes) -> None:
-        axes.plot([0, 1], [0, 1], color=_QUIET, linewidth=1, linestyle=(0, (2, 3)), label="perfect")
+        axes.plot([0, 1], [0, 1], color=QUIET, linewidth=1, linestyle=(0, (2, 3)), label="perfect")
         for number, (name, curve) in enumerate(curves.items()):
             ends = np.stack((curve.observed - curve.low, curve.high - curve.observed))
-            style = _line(number)
+            style = line_style(number)
             axes.errorbar(
                 curve.predicted,
                 curve.observed,
@@ -166,19 +174,22 @@ def training_figure(curves: Sequence[TrainingCurve]) -> str:
             axes.set_ylabel("loss")
         panels[0].legend(loc="upper right")
 
-    return _render("training", "Training and validation loss over the epochs", (7.2, 2.3 * rows + 0.3), draw)
+    return render_svg(
+        "training", "Training and validation loss over the epochs", (7.2, 2.3 * rows + 0.3), draw
+    )
 
 
 def _draw_training(axes: Axes, curve: TrainingCurve) -> None:
     for number, (name, values) in enumerate((("training", curve.training), ("validation", curve.validation))):
-        axes.plot(np.arange(1, len(values) + 1), values, label=name, **_line(number))
+        axes.plot(np.arange(1, len(values) + 1), values, label=name, **line_style(number))
     if curve.best is not None:
-        axes.axvline(curve.best, color=_QUIET, linewidth=1, linestyle=(0, (2, 3)), label="kept")
+        axes.axvline(curve.best, color=QUIET, linewidth=1, linestyle=(0, (2, 3)), label="kept")
     axes.set_title(curve.name, fontsize=9, loc="left")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
 
 
-def _line(number: int) -> dict[str, Any]:
+def line_style(number: int) -> dict[str, Any]:
+    """Colour, dashes and width of the line with this number, for Matplotlib."""
     return {
         "color": _COLOURS[number % len(_COLOURS)],
         "linestyle": _DASHES[number % len(_DASHES)],
@@ -219,11 +230,23 @@ def _corners(
 
 
 def _square(name: str, title: str, draw: Callable[[Axes], None]) -> str:
-    return _render(name, title, (3.5, 3.5), lambda figure: draw(figure.add_subplot()))
+    return render_svg(name, title, (3.5, 3.5), lambda figure: draw(figure.add_subplot()))
 
 
-def _render(name: str, title: str, size: tuple[float, float], draw: Callable[[Figure], None]) -> str:
-    """Draw in a style of our own and give an ``<svg>`` that can stand inside a page beside others."""
+def render_svg(name: str, title: str, size: tuple[float, float], draw: Callable[[Figure], None]) -> str:
+    """Draw in a style of our own and give an ``<svg>`` that can stand inside a page beside others.
+
+    Parameters
+    ----------
+    name : str
+        Begins every id inside, so that it must not be used twice on a page.
+    title : str
+        What a screen reader says.
+    size : (float, float)
+        Width and height in inches.
+    draw : callable
+        Puts axes into the figure and draws.
+    """
     with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasSVG(figure)

@@ -13,7 +13,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from voxlake.evaluation import figures
 from voxlake.evaluation.content import ReportData, Table
 from voxlake.evaluation.flow import flow_svg
+from voxlake.evaluation.parts import Section
 from voxlake.evaluation.pictures import png_uri
+from voxlake.evaluation.plots import plot_svg
 from voxlake.evaluation.wording import GROUPS, MetricWords, metric_words, show_cell, show_interval, show_value
 from voxlake.metrics.estimate import Estimate
 
@@ -78,6 +80,7 @@ def render_report(data: ReportData) -> str:
         training=figures.training_figure(data.training) if data.training else None,
         flow=flow_svg(data.flow) if data.flow else None,
         sections=_sections(data),
+        extra={section.anchor: section for section in data.sections},
     )
 
 
@@ -94,6 +97,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "cell": show_cell,
         "numeric_columns": _numeric_columns,
+        "drawing": plot_svg,
         "picture": png_uri,
         "value": show_value,
     }
@@ -102,20 +106,28 @@ def _environment() -> Environment:
 
 def _sections(data: ReportData) -> list[tuple[str, str]]:
     """Anchor and heading of every section that has something to say."""
+    curves = data.roc or data.calibration or data.confusion is not None
     every: Sequence[tuple[str, str, Any]] = (
         ("results", "Results", data.estimates),
         ("flow", "Flow of data", data.flow),
         ("cohort", "Who is in the data", data.cohort),
-        ("curves", "Curves and decisions", data.roc or data.calibration or data.confusion is not None),
+        *_placed(data, "data"),
+        ("curves", "Curves and decisions", curves),
+        *_placed(data, "results"),
         ("folds", "Training and folds", data.folds or data.training),
         ("examples", "What the model saw", data.mistakes or data.correct),
         ("limitations", "Limitations", data.limitations),
+        *_placed(data, "appendix"),
         ("sheets", "Volumes and masks", data.sheets),
         ("ingest", "What came into the lake", data.ingest),
         ("settings", "Settings", data.settings),
         ("lineage", "Lineage", data.lineage),
     )
     return [(anchor, heading) for anchor, heading, content in every if content]
+
+
+def _placed(data: ReportData, place: str) -> list[tuple[str, str, Section]]:
+    return [(one.anchor, one.heading, one) for one in data.sections if one.place == place]
 
 
 def _row(estimate: Estimate) -> _Row:

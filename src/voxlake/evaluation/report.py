@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from voxlake.core.errors import NotFoundError, UsageError
 from voxlake.core.run import Run
-from voxlake.evaluation.cohort_report import describe_cohort_page
-from voxlake.evaluation.content import Ingest, ReportData
-from voxlake.evaluation.intake_section import describe_intake
-from voxlake.evaluation.model_report import describe_model
+from voxlake.evaluation.asked import Asked, describe, resolve
 from voxlake.evaluation.page import render_report
-from voxlake.evaluation.run_report import describe_run
+from voxlake.evaluation.rebuild import earlier, figures_file, kept_figures
+from voxlake.evaluation.record import differences, figures_digest, figures_of
 from voxlake.evaluation.study_report import (
     describe_study,
     is_study,
@@ -22,15 +21,16 @@ from voxlake.evaluation.study_report import (
     study_page,
     unknown_study,
 )
-from voxlake.lake.cohorts import Cohort, get_cohort
+from voxlake.lake.cohorts import get_cohort
 from voxlake.lake.lake import Lake
 from voxlake.lake.recorder import Recorder, start_run
-from voxlake.learning.model import get_model
 
 __all__ = ["report"]
 
+_SHOWN = 50
 
-def report(
+
+def report(  # noqa: PLR0913 - each option of the command is a parameter
     lake: Lake,
     subject: str,
     *,
@@ -39,8 +39,14 @@ def report(
     gallery: str | None = None,
     questions: Sequence[tuple[str, str]] = (),
     output: str | Path | None = None,
+    against: str | None = None,
+    subgroups: Sequence[str] = (),
+    rebuild: bool = False,
 ) -> Run:
     """Write one self-contained page about a model, a run, a cohort or the de-identification of a study.
+
+    A report about a model first compares the parts of its split: a patient, study or image on two sides stops
+    it. Beside each page lies ``figures.json`` with everything that the page says.
 
     Parameters
     ----------
@@ -59,49 +65,101 @@ def report(
         Put to the lake and answered on the page.
     output : path, optional
         Also write the page to this file. It always lies under ``reports/`` of the lake.
+    against : str, optional
+        About a model: another model to compare it with, on what both have scored.
+    subgroups : sequence of str
+        About a model: columns of ``series``, or labels, beside sex, age, manufacturer and modality.
+    rebuild : bool
+        The subject is the run of an earlier report: make it again, as it was asked for then, and say whether
+        its figures are the same.
 
     Returns
     -------
     Run
-        ``result["report"]`` is the path of the page. About a study, ``result["json"]`` is that of the same
-        content as JSON.
+        ``result["report"]`` is the path of the page, ``result["figures"]`` the digest of what it says.
+        About a study, ``result["json"]`` is that of the same content as JSON. Of a report that was rebuilt,
+        ``result["same"]`` says whether all figures are, and ``result["differences"]`` which are not.
 
     Raises
     ------
     NotFoundError
-        There is no such model, run, cohort or study.
+        There is no such model, run, cohort or study, or no figures of the report to be rebuilt.
+    LeakageError
+        A patient, study, group or image stands in two parts of the model's split.
     UsageError
-        About a study, an option was given that only the other reports have.
+        An option was given that only other reports have.
 
     Examples
     --------
     >>> report(lake, "pneumonia", output="report.html")  # doctest: +SKIP
     """
+    asked = Asked(
+        subject=subject,
+        cohort=cohort,
+        intake=tuple(intake),
+        gallery=gallery,
+        questions=tuple((question, statement) for question, statement in questions),
+        against=against,
+        subgroups=tuple(subgroups),
+    )
+    if rebuild:
+        if asked.options:
+            raise UsageError(f"a report is rebuilt as it was asked for: leave out {', '.join(asked.options)}")
+        return _rebuild(lake, subject, output)
     if is_study(lake, subject):
-        if cohort or intake or gallery or questions:
-            raise UsageError(
-                "a report about a study takes no cohort, intake, gallery or questions; leave them out"
-            )
+        if asked.options:
+            raise UsageError(f"a report about a study takes no {', '.join(asked.options)}; leave them out")
         return _about_study(lake, subject, output)
     if looks_like_uid(subject):
         # Before the run is recorded: it may be the original identifier, which must not come into the lake.
         raise unknown_study(lake, subject)
-    arguments = {
-        "subject": subject,
-        # Whose pictures are on the page: erasing a patient looks here for the pages that must go.
-        "cohort": cohort or _pictured(lake, subject),
-        "intake": list(intake),
-        "gallery": gallery,
-    }
-    with start_run(lake, "report", arguments) as recorder:
+    with start_run(lake, "report", _arguments(lake, asked)) as recorder:
         recorder.saw()
-        shown = describe_intake(lake, intake, gallery, questions)
-        if lake.sql("select 1 from runs where run_id = $run", {"run": subject}).rows():
-            data = describe_run(lake, subject, shown)
-        else:
-            data = _about_model_or_cohort(lake, subject, cohort, shown)
-        _keep_page(lake, recorder, render_report(data).encode(), output)
+        _write(recorder, resolve(lake, asked), output)
         recorder.outcome(subject, "stored")
+    return recorder.run
+
+
+def _arguments(lake: Lake, asked: Asked) -> dict[str, Any]:
+    return {
+        "subject": asked.subject,
+        # Whose pictures are on the page: erasing a patient looks here for the pages that must go.
+        "cohort": asked.cohort or _pictured(lake, asked.subject),
+        "intake": list(asked.intake),
+        "gallery": asked.gallery,
+        "against": asked.against,
+        "subgroups": list(asked.subgroups),
+    }
+
+
+def _write(recorder: Recorder, asked: Asked, output: str | Path | None) -> dict[str, Any]:
+    """Make the page and keep it with its figures; returns these."""
+    lake = recorder.lake
+    data = describe(lake, asked)
+    figures = figures_of(data)
+    digest = figures_digest(figures)
+    recorder.input_digest = digest
+    recorder.result["figures"] = digest
+    _keep_page(lake, recorder, render_report(data).encode(), output)
+    _keep(lake, recorder, "figures.json", figures_file(asked, figures, digest))
+    return figures
+
+
+def _rebuild(lake: Lake, run_id: str, output: str | Path | None) -> Run:
+    arguments = earlier(lake, run_id)
+    asked, was, digest = kept_figures(lake, run_id)
+    with start_run(lake, "report", {**arguments, "rebuilds": run_id}) as recorder:
+        recorder.saw()
+        found = differences(was, _write(recorder, asked, output))
+        same = not found
+        recorder.result |= {
+            "rebuilds": run_id,
+            "was": digest,
+            "same": same,
+            "different": len(found),
+            "differences": [vars(one) for one in found[:_SHOWN]],
+        }
+        recorder.outcome(run_id, "stored")
     return recorder.run
 
 
@@ -134,29 +192,14 @@ def _keep(lake: Lake, recorder: Recorder, name: str, data: bytes) -> str:
     return str(lake.objects.local_path(name) or name)
 
 
-def _about_model_or_cohort(lake: Lake, subject: str, cohort: str | None, shown: Ingest | None) -> ReportData:
-    try:
-        model = get_model(lake, subject)
-    except NotFoundError as error:
-        found = _cohort(lake, subject)
-        if found is None:
-            raise NotFoundError(f"{error}; and there is no such run, cohort or study either") from None
-        return describe_cohort_page(found, shown)
-    return describe_model(model, None if cohort is None else get_cohort(lake, cohort), shown)
-
-
-def _cohort(lake: Lake, name: str) -> Cohort | None:
-    try:
-        return get_cohort(lake, name)
-    except (NotFoundError, UsageError):
-        return None
-
-
 def _pictured(lake: Lake, subject: str) -> str | None:
     """Name of the cohort that a page about a run or a cohort shows."""
     rows = lake.sql("select arguments from runs where run_id = $run", {"run": subject}).rows()
     if rows:
         name = json.loads(rows[0][0]).get("cohort")
         return name if isinstance(name, str) else None
-    found = _cohort(lake, subject)
-    return None if found is None else f"{found.name}@{found.version}"
+    try:
+        found = get_cohort(lake, subject)
+    except (NotFoundError, UsageError):
+        return None
+    return f"{found.name}@{found.version}"

@@ -1,10 +1,9 @@
-"""Predictions with known truth: what figures and reports are made from."""
+"""Predictions of classes with known truth: what figures and reports are made from."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,62 +11,69 @@ from numpy.typing import NDArray
 
 from voxlake.core.digest import digest_json
 from voxlake.core.errors import NotFoundError
+from voxlake.evaluation.speaker import Speaker
 from voxlake.lake.cohorts import Cohort
-from voxlake.learning.model import Model
 from voxlake.metrics.estimate import Estimate
 from voxlake.metrics.summary import binary_estimates, multiclass_estimates
 from voxlake.metrics.threshold import youden_threshold
 
-__all__ = ["Scored", "collect", "estimates"]
+__all__ = ["Scored", "collect", "estimates", "independent_unit", "nothing_to_score"]
 
 _ROWS = """
-select volume_id, "group", fold, truth, part, list("class" order by "class") as classes,
-       list(probability order by "class") as probabilities
+select coalesce(subject, volume_id) as subject, any_value(patient_id) as patient_id,
+       "group", fold, truth, part,
+       list("class" order by "class") as classes, list(probability order by "class") as probabilities
 from predictions where model_id = $model and cohort_id = $cohort and part in (select unnest($parts))
-group by all order by volume_id, fold
+group by coalesce(subject, volume_id), "group", fold, truth, part order by subject, fold
 """
 
 
 @dataclass(frozen=True)
 class Scored:
-    """Predictions of one part, in the order of the volumes.
+    """Predictions of one part, in the order of the subjects.
 
     Parameters
     ----------
-    model : Model
+    model : Speaker
         Who spoke.
     cohort_id, part : str
-        About whom: ``test`` (each volume by the network that has not seen its patient) or ``new``.
-    volumes, groups : tuple of str
-        Volume and patient of each sample.
+        About whom: ``test`` (each subject by the model of the fold that has not seen its patient) or ``new``.
+    subjects, groups : tuple of str
+        Subject (volume, image, patient, row, ...) and patient of each sample.
+    unit : str
+        What is independent, in the plural: ``"patients"``, or what stands in for them where none is known.
     folds : numpy.ndarray
-        int (N,), which network spoke; -1 for the mean of all.
+        int (N,), which fold spoke; -1 for the mean of all, or the final model.
     truth : numpy.ndarray
         int (N,), index into the classes.
     probabilities : numpy.ndarray
         float64 (N, classes).
     thresholds : numpy.ndarray or None
-        float64 (N,), operating point of each sample, chosen on validation data of its network; None with
+        float64 (N,), operating point of each sample, chosen on validation data of its fold; None with
         more than two classes.
-    left : tuple of (volume, reason)
+    left : tuple of (subject, reason)
         Predictions that cannot be scored.
+    validation : mapping of fold to Scored
+        Predictions that thresholds and recalibration of a fold may be fitted on.
     """
 
-    model: Model
+    model: Speaker
     cohort_id: str
     part: str
-    volumes: tuple[str, ...]
+    subjects: tuple[str, ...]
     groups: tuple[str, ...]
+    unit: str
     folds: NDArray[np.int64]
     truth: NDArray[np.int64]
     probabilities: NDArray[np.float64]
     thresholds: NDArray[np.float64] | None
     left: tuple[tuple[str, str], ...]
+    validation: Mapping[int, Scored]
 
     @property
     def positive(self) -> int:
         """Index of the positive class."""
-        return self.model.classes.index(self.model.positive)
+        return self.model.classes.index(str(self.model.positive))
 
     @property
     def is_positive(self) -> NDArray[np.bool_]:
@@ -86,21 +92,34 @@ class Scored:
             return np.asarray(self.probabilities.argmax(axis=1))
         return np.where(self.score >= self.thresholds, self.positive, 1 - self.positive)
 
+    def take(self, chosen: NDArray[np.bool_] | Sequence[int]) -> Scored:
+        """Some of the samples."""
+        places = np.arange(len(self.subjects))[np.asarray(chosen)]
+        return replace(
+            self,
+            subjects=tuple(self.subjects[place] for place in places),
+            groups=tuple(self.groups[place] for place in places),
+            folds=self.folds[places],
+            truth=self.truth[places],
+            probabilities=self.probabilities[places],
+            thresholds=None if self.thresholds is None else self.thresholds[places],
+        )
+
     def digest(self) -> str:
         """SHA-256 over everything that the figures are made from."""
         thresholds = None if self.thresholds is None else self.thresholds.tolist()
         return digest_json(
-            [self.volumes, self.groups, self.truth.tolist(), self.probabilities.tolist(), thresholds]
+            [self.subjects, self.groups, self.truth.tolist(), self.probabilities.tolist(), thresholds]
         )
 
 
-def collect(model: Model, cohort: Cohort | None) -> Scored:
+def collect(model: Speaker, cohort: Cohort | None) -> Scored:
     """Collect the predictions of a model that may be scored.
 
     Parameters
     ----------
-    model : Model
-        The model.
+    model : Speaker
+        A model that tells classes apart.
     cohort : Cohort or None
         A cohort that was predicted; None for the test parts of the model's own cohort.
 
@@ -109,10 +128,14 @@ def collect(model: Model, cohort: Cohort | None) -> Scored:
     NotFoundError
         There are no predictions, or none with a known truth.
     """
-    validation = _rows(model, model.row["cohort_id"], ["validation"])
-    thresholds = _thresholds(model, validation)
+    own = str(model.row["cohort_id"])
+    checked = [row for row in _rows(model, own, ["validation"]) if _problem(row, model.classes) is None]
+    validation = {
+        fold: _scored(model, own, "validation", [row for row in checked if row["fold"] == fold], {})
+        for fold in sorted({row["fold"] for row in checked})
+    }
     if cohort is None:
-        cohort_id, part = str(model.row["cohort_id"]), "test"
+        cohort_id, part = own, "test"
         rows = _rows(model, cohort_id, ["test"])
     else:
         cohort_id, part = cohort.cohort_id, "new"
@@ -123,26 +146,15 @@ def collect(model: Model, cohort: Cohort | None) -> Scored:
         if reason is None:
             kept.append(row)
         else:
-            left.append((row["volume_id"], reason))
+            left.append((row["subject"], reason))
     if not kept:
-        raise NotFoundError(
-            f"model '{model.task.name}' has no prediction with a known truth here; predict a labelled "
-            "cohort of patients that it has not seen with `voxlake predict`"
-        )
-    order = [model.classes.index(name) for name in sorted(model.classes)]
-    probabilities = np.empty((len(kept), len(model.classes)))
-    probabilities[:, order] = [row["probabilities"] for row in kept]
-    return Scored(
-        model,
-        cohort_id,
-        part,
-        volumes=tuple(row["volume_id"] for row in kept),
-        groups=tuple(row["group"] for row in kept),
-        folds=np.array([row["fold"] for row in kept], dtype=np.int64),
-        truth=np.array([model.classes.index(row["truth"]) for row in kept], dtype=np.int64),
-        probabilities=probabilities,
-        thresholds=None if thresholds is None else np.array([thresholds[row["fold"]] for row in kept]),
-        left=tuple(left),
+        raise nothing_to_score(model)
+    found = _scored(model, cohort_id, part, kept, validation)
+    thresholds = _thresholds(model, validation)
+    if thresholds is None:
+        return replace(found, left=tuple(left))
+    return replace(
+        found, left=tuple(left), thresholds=np.array([thresholds[fold] for fold in found.folds.tolist()])
     )
 
 
@@ -154,11 +166,59 @@ def estimates(scored: Scored) -> list[Estimate]:
         found = binary_estimates(
             scored.is_positive, scored.score, groups=scored.groups, threshold=scored.thresholds
         )
-    wanted = {name: place for place, name in enumerate(scored.model.task.metrics)}
+    wanted = {name: place for place, name in enumerate(scored.model.metrics)}
     return sorted(found, key=lambda each: wanted.get(each.name, len(wanted)))
 
 
-def _rows(model: Model, cohort_id: str, parts: Sequence[str]) -> list[dict[str, Any]]:
+def nothing_to_score(model: Speaker) -> NotFoundError:
+    """The error for a model without a prediction that can be scored."""
+    return NotFoundError(
+        f"model '{model.name}' has no prediction with a known truth here; predict a labelled "
+        "cohort of patients that it has not seen with `voxlake predict`"
+    )
+
+
+def independent_unit(
+    patients: Sequence[str | None], groups: Sequence[str], model: Speaker
+) -> tuple[tuple[str, ...], str]:
+    """Groups for the intervals and what they are: patients; where none is known, studies or samples."""
+    if any(patient is not None for patient in patients) or model.level == "patient":
+        return tuple(groups), "patients"
+    if len(set(groups)) == len(groups):
+        return tuple(groups), model.unit
+    return tuple(groups), "groups" if model.level == "row" else "studies"
+
+
+def _scored(
+    model: Speaker,
+    cohort_id: str,
+    part: str,
+    rows: Sequence[Mapping[str, Any]],
+    validation: Mapping[int, Scored],
+) -> Scored:
+    groups, unit = independent_unit(
+        [row["patient_id"] for row in rows], [row["group"] for row in rows], model
+    )
+    order = [model.classes.index(name) for name in sorted(model.classes)]
+    probabilities = np.empty((len(rows), len(model.classes)))
+    probabilities[:, order] = [row["probabilities"] for row in rows]
+    return Scored(
+        model,
+        cohort_id,
+        part,
+        subjects=tuple(row["subject"] for row in rows),
+        groups=groups,
+        unit=unit,
+        folds=np.array([row["fold"] for row in rows], dtype=np.int64),
+        truth=np.array([model.classes.index(row["truth"]) for row in rows], dtype=np.int64),
+        probabilities=probabilities,
+        thresholds=None,
+        left=(),
+        validation=validation,
+    )
+
+
+def _rows(model: Speaker, cohort_id: str, parts: Sequence[str]) -> list[dict[str, Any]]:
     return model.lake.sql(_ROWS, {"model": model.model_id, "cohort": cohort_id, "parts": list(parts)}).dicts()
 
 
@@ -170,15 +230,23 @@ def _problem(row: Mapping[str, Any], classes: Sequence[str]) -> str | None:
     return None if row["truth"] in classes else "other_class"
 
 
-def _thresholds(model: Model, validation: Sequence[Mapping[str, Any]]) -> dict[int, float] | None:
-    """Operating point of each network by Youden's index on its validation part; their mean for all."""
-    if len(model.classes) != 2:
+def _thresholds(model: Speaker, validation: Mapping[int, Scored]) -> dict[int, float] | None:
+    """Operating point of each fold: as its task chose it, or by Youden's index on its validation part.
+
+    The mean of the folds stands for what was averaged over them; a final model has its own.
+    """
+    if not model.is_binary:
         return None
-    place = sorted(model.classes).index(model.positive)
-    found = {}
-    for fold in Counter(row["fold"] for row in validation):
-        inside = [row for row in validation if row["fold"] == fold]
-        truth = [row["truth"] == model.positive for row in inside]
-        found[fold] = youden_threshold(truth, [row["probabilities"][place] for row in inside])
-    found[-1] = float(np.mean(list(found.values())))
-    return found
+    found = {fold: youden_threshold(part.is_positive, part.score) for fold, part in validation.items()}
+    results = model.card.get("results", {}) if model.is_table else {}
+    for one in results.get("folds", ()):
+        if one.get("threshold") is not None:
+            found[int(one["fold"])] = float(one["threshold"])
+    final = results.get("final", {}).get("threshold")
+    if final is not None:
+        found[-1] = float(final)
+    inside = [cut for fold, cut in found.items() if fold >= 0]
+    found.setdefault(-1, float(np.mean(inside)) if inside else 0.5)
+    # A fold without validation data has no point of its own.
+    folds = {*found, *range(int(model.row["folds"] or 0))}
+    return {fold: found.get(fold, found[-1]) for fold in folds}

@@ -11,7 +11,16 @@ import numpy as np
 from voxlake.evaluation.content import Cell
 from voxlake.metrics.estimate import Estimate
 
-__all__ = ["GROUPS", "METRICS", "MetricWords", "metric_words", "show_cell", "show_interval", "show_value"]
+__all__ = [
+    "GROUPS",
+    "METRICS",
+    "MetricWords",
+    "metric_words",
+    "show_cell",
+    "show_interval",
+    "show_p",
+    "show_value",
+]
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,8 @@ GROUPS = MappingProxyType(
         "ranking": "Ranking, whatever the threshold",
         "decision": "Decisions at the threshold",
         "probability": "Trust in the probabilities",
+        "number": "Predicted numbers",
+        "time": "Order of events",
         "other": "Other figures",
     }
 )
@@ -99,6 +110,43 @@ METRICS = MappingProxyType(
             "Penalty for confident mistakes; 0 is best, lower is better.",
             "probability",
         ),
+        "mean_absolute_error": MetricWords(
+            "Mean absolute error",
+            "How far off a prediction is on average, in the unit of the truth.",
+            "number",
+        ),
+        "root_mean_squared_error": MetricWords(
+            "Root mean squared error", "The same, with large errors counting more.", "number"
+        ),
+        "median_absolute_error": MetricWords(
+            "Median absolute error", "Half of the predictions are off by less than this.", "number"
+        ),
+        "mean_error": MetricWords(
+            "Mean error (bias)", "Above 0 where predictions are too high on average.", "number"
+        ),
+        "r_squared": MetricWords(
+            "R squared",
+            "Share of the variation that the predictions tell; below 0 is worse than the mean.",
+            "number",
+        ),
+        "pearson_correlation": MetricWords(
+            "Correlation (Pearson)", "How well a straight line goes through predicted and true.", "number"
+        ),
+        "spearman_correlation": MetricWords(
+            "Rank correlation (Spearman)", "How well predictions put samples in the right order.", "number"
+        ),
+        "concordance_index": MetricWords(
+            "C-index (Harrell)",
+            "How often the one of two with the higher risk has the earlier event; 0.5 is guessing.",
+            "time",
+            bar=True,
+        ),
+        "uno_concordance": MetricWords(
+            "C-index (Uno)",
+            "The same, whatever share of the samples was lost from sight.",
+            "time",
+            bar=True,
+        ),
     }
 )
 
@@ -118,6 +166,13 @@ def show_value(value: float, *, percent: bool = False) -> str:
     text = f"{value * 100:.1f}%" if percent else f"{value:.3f}"
     shown = text.lstrip("-") if float(text.rstrip("%")) == 0 else text
     return shown.replace("-", "\N{MINUS SIGN}")
+
+
+def show_p(value: float) -> str:
+    """A p value with its sign: ``"= 0.012"``, or ``"< 0.001"``; NaN is ``"not defined"``."""
+    if math.isnan(value):
+        return "not defined"
+    return "< 0.001" if value < 0.0005 else f"= {show_value(value)}"
 
 
 def show_interval(estimate: Estimate, *, percent: bool = False) -> str:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from voxlake.core.digest import digest_json, short
-from voxlake.core.errors import GeometryError, ItemError
-from voxlake.core.grid import Grid
+from voxlake.core.errors import ItemError
 from voxlake.core.volume import Label
 from voxlake.dicom.write_capture import write_capture
 from voxlake.dicom.write_common import Sources, derived_uid, read_sources
@@ -25,13 +22,12 @@ from voxlake.exchange.forms import (
     Made,
     Options,
     Writer,
-    labels_of,
-    mask_values,
     stored_bytes,
     volume_values,
 )
 from voxlake.exchange.picture import pictures, window_of
 from voxlake.exchange.place import safe_name
+from voxlake.exchange.regions import ShareKind, grid_of, regions, shares, values_under
 from voxlake.exchange.selection import Task
 from voxlake.lake.lake import Lake
 from voxlake.privacy.release import release_facts
@@ -54,12 +50,17 @@ def _original(lake: Lake, task: Task, options: Options, record: Mapping[str, Any
 
 def _seg(lake: Lake, task: Task, options: Options, record: Mapping[str, Any]) -> Made:
     del record
-    segments, grid = _regions(lake, task)
+    means: ShareKind = "OCCUPANCY"
+    if options.segments == "fractional":
+        segments, grid, means = shares(lake, task)
+    else:
+        segments, grid = regions(lake, task)
     data, _ = write_seg(
         segments,
         grid,
         _sources(lake, task),
         kind=options.segments,
+        fractional_type=means,
         uids=_uids(task, options),
         algorithm=_algorithm(task),
         description=_description(task),
@@ -69,10 +70,10 @@ def _seg(lake: Lake, task: Task, options: Options, record: Mapping[str, Any]) ->
 
 def _rtstruct(lake: Lake, task: Task, options: Options, record: Mapping[str, Any]) -> Made:
     del record
-    segments, grid = _regions(lake, task)
-    regions = [RegionToWrite(label, inside) for label, inside in segments]
+    segments, grid = regions(lake, task)
+    outlined = [RegionToWrite(label, inside) for label, inside in segments]
     data = write_rtstruct(
-        regions, grid, _sources(lake, task), uids=_uids(task, options), description=_description(task)
+        outlined, grid, _sources(lake, task), uids=_uids(task, options), description=_description(task)
     )
     return {_path(task, options): data}
 
@@ -80,16 +81,15 @@ def _rtstruct(lake: Lake, task: Task, options: Options, record: Mapping[str, Any
 def _sr(lake: Lake, task: Task, options: Options, record: Mapping[str, Any]) -> Made:
     """A report, and the segmentation that it is about: without it the report would point nowhere."""
     del record
-    segments, grid = _regions(lake, task)
-    volume = _volume(task)
-    values = volume_values(lake, volume)
+    segments, grid = regions(lake, task)
+    values, unit = values_under(lake, task)
     if values.ndim != 3:
         raise ItemError("shape_mismatch", "colours are not measured")
     numbered = [Label(number, label.name, label.code) for number, (label, _) in enumerate(segments, 1)]
     measured = [
         one
         for label, (_, inside) in zip(numbered, segments, strict=True)
-        for one in first_order(label.value, values, inside, grid, volume["unit"])
+        for one in first_order(label.value, values, inside, grid, unit)
     ]
     sources = _sources(lake, task)
     of_seg = Options("dicom-seg")
@@ -109,7 +109,7 @@ def _capture(lake: Lake, task: Task, options: Options, record: Mapping[str, Any]
     volume, first = _volume(task), task.rows[0]
     window = options.window or window_of(volume, first)
     frames, scaling = pictures(volume_values(lake, volume), bits=8, window=window)
-    grid = _grid(volume)
+    grid = grid_of(volume)
     shown = "" if scaling is None else f", values {scaling.lowest:g} to {scaling.highest:g}"
     digests = ", ".join(short(one["sha256"]) for one in record["sources"][:4])
     data = write_capture(
@@ -125,23 +125,6 @@ def _capture(lake: Lake, task: Task, options: Options, record: Mapping[str, Any]
     return {_path(task, options): data}
 
 
-def _regions(lake: Lake, task: Task) -> tuple[list[tuple[Label, NDArray[np.bool_]]], Grid]:
-    """Every label of every mask of a task with its voxels; values that are told apart."""
-    if not task.masks:
-        raise ItemError("mask_empty", "there is no mask")
-    found = []
-    for mask in task.masks:
-        values = mask_values(lake, mask)
-        found += [(label, values == label.value) for label in labels_of(mask)]
-    numbers = [label.value for label, _ in found]
-    if len(set(numbers)) < len(numbers):
-        # Every region of a structure set is a mask of its own, with the value 1.
-        found = [
-            (Label(place, label.name, label.code), inside) for place, (label, inside) in enumerate(found, 1)
-        ]
-    return found, _grid(task.masks[0])
-
-
 def _sources(lake: Lake, task: Task) -> Sources:
     return read_sources(stored_bytes(lake, task.rows[0]), task.rows)
 
@@ -152,13 +135,6 @@ def _volume(task: Task) -> Mapping[str, Any]:
     return task.volume
 
 
-def _grid(row: Mapping[str, Any]) -> Grid:
-    try:
-        return Grid.from_dict(json.loads(row["grid"]))
-    except GeometryError as error:
-        raise ItemError("geometry_none", str(error)) from error
-
-
 def _algorithm(task: Task) -> str | None:
     """What made the masks; None for those that came with an object, of which the lake does not know it."""
     mask = task.masks[0]
@@ -166,13 +142,15 @@ def _algorithm(task: Task) -> str | None:
 
 
 def _description(task: Task) -> str:
-    return f"volume {task.item[:12]}, plan {short(_volume(task)['plan_digest'])}"[:_LONGEST]
+    if task.volume is None:
+        return f"mask {task.item[:12]} of the series, plan {short(task.masks[0]['mask_plan_digest'])}"
+    return f"volume {task.item[:12]}, plan {short(task.volume['plan_digest'])}"[:_LONGEST]
 
 
 def _uids(task: Task, options: Options) -> tuple[str, str]:
     """SOPInstanceUID, and the UID of a series for each image series and form."""
     form = digest_json({"form": options.form, "segments": options.segments, "window": options.window})
-    inputs = [mask["sha256"] for mask in task.masks] + [_volume(task)["sha256"]]
+    inputs = [row["sha256"] for row in (*task.masks, *([] if task.volume is None else [task.volume]))]
     series = task.rows[0]["series_instance_uid"]
     return derived_uid(task.item, form, *inputs), derived_uid(series, form)
 

@@ -16,18 +16,26 @@ from voxlake.engine.contract import Engine
 from voxlake.engine.open import using_engine
 from voxlake.engine.progress import progress_bar
 from voxlake.exchange.bids import bids_dataset, participant_of
+from voxlake.exchange.choice import chosen_plan
 from voxlake.exchange.dicom_forms import MASK_FORMS
 from voxlake.exchange.exporting import Exported, Exporting
 from voxlake.exchange.forms import Form, Options
 from voxlake.exchange.picture import parse_window
 from voxlake.exchange.place import Manifest, write_file
-from voxlake.exchange.selection import Missing, Task, instance_tasks, mask_tasks, volume_tasks
+from voxlake.exchange.selection import (
+    Missing,
+    Task,
+    assembled_mask_tasks,
+    instance_tasks,
+    mask_tasks,
+    volume_tasks,
+)
 from voxlake.lake.cohorts import Cohort
 from voxlake.lake.grouped import Lost, map_groups
 from voxlake.lake.recorder import Recorder, start_run
 from voxlake.lake.withdrawals import account_withdrawn
 from voxlake.privacy.release import ReleaseTerms, check_release, release_facts
-from voxlake.volumes.read import plan_digest_of
+from voxlake.volumes.segment_work import AS_ASSEMBLED
 
 __all__ = ["export"]
 
@@ -74,7 +82,8 @@ def export(  # noqa: PLR0913 - each option of the command is a parameter
         ``"dicom-rtstruct"``: masks. ``"dicom-sr"``: volume and intensities under masks, with the segmentation
         that they are about. ``"dicom-sc"``: pictures of volumes.
     plan : str, path or Plan, optional
-        Under which plan the cohort was prepared; needed only if it was under more than one.
+        Under which plan the cohort was prepared; needed only if it was under more than one. For masks also
+        ``"as-assembled"``: those that `segment` made of the series without preparing them.
     masks : bool
         Whether volumes are accompanied by their masks.
     window : str, optional
@@ -83,7 +92,8 @@ def export(  # noqa: PLR0913 - each option of the command is a parameter
     bits : int
         Of PNG pictures: 8 or 16.
     segments : str
-        DICOM segmentations hold ``"binary"`` or ``"fractional"`` segments, or are a ``"labelmap"``.
+        DICOM segmentations hold ``"binary"`` segments or are a ``"labelmap"``; ``"fractional"`` writes the
+        shares of fractional segmentations that came into the lake, and fails for masks without shares.
     release_identified : str, optional
         Why objects may leave that nobody de-identified (policy ``none``).
     release_unchecked : str, optional
@@ -110,7 +120,8 @@ def export(  # noqa: PLR0913 - each option of the command is a parameter
     Raises
     ------
     UsageError
-        The folder is a file or lies in the lake; the window is none; several plans and none is named.
+        The folder is a file or lies in the lake; the window is none; several plans and none is named;
+        ``"as-assembled"`` for a form that is not of masks.
     NotFoundError
         The cohort was not prepared, or has no masks.
     SettingsError
@@ -124,7 +135,7 @@ def export(  # noqa: PLR0913 - each option of the command is a parameter
         {"identified": release_identified, "unchecked": release_unchecked}, where="the reasons for release"
     )
     options = Options(to, parse_window(window), bits, segments)
-    digest = "" if to == "dicom" else plan_digest_of(cohort, plan)
+    digest = chosen_plan(cohort, to, plan)
     place = Path(folder).absolute()
     _check_place(cohort, place)
     arguments = {
@@ -162,7 +173,7 @@ def export(  # noqa: PLR0913 - each option of the command is a parameter
         if to in MASK_FORMS and not recorder.counts["seen"]:
             raise NotFoundError(
                 f"cohort '{cohort.name}' has no masks under this plan; "
-                f"run `voxlake prepare {cohort.name} --masks`"
+                f"run `voxlake prepare {cohort.name} --masks` or `voxlake segment {cohort.name}`"
             )
     return recorder.run
 
@@ -256,6 +267,8 @@ def _keyed(options: Options, *, masks: bool) -> dict[str, Any]:
 def _tasks(cohort: Cohort, to: Form, digest: str, *, masks: bool) -> Iterator[Task | Missing]:
     if to == "dicom":
         return instance_tasks(cohort)
+    if digest == AS_ASSEMBLED:
+        return assembled_mask_tasks(cohort)
     if to in MASK_FORMS:
         return mask_tasks(cohort, digest)
     return volume_tasks(cohort, digest, masks=masks and to != "dicom-sc")

@@ -51,11 +51,12 @@ def record_of(task: Task, run_id: str) -> dict[str, Any]:
 
 
 def mask_record(mask: Mapping[str, Any]) -> dict[str, Any]:
-    """Labels and origin of a mask."""
+    """Labels and origin of a mask; the mask plan is null for what came with an object."""
     return {
         "mask_id": mask["mask_id"],
         "labels": json.loads(mask["labels"]),
         "kind": mask["kind"],
+        "mask_plan_digest": mask["mask_plan_digest"],
         "source_sop_instance_uid": mask["sop_instance_uid"],
         "inputs": list(mask["inputs"]),
         "steps": list(mask["steps"]),

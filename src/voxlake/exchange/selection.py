@@ -13,8 +13,10 @@ from voxlake.lake.lake import Lake
 from voxlake.lake.series import members_digest
 from voxlake.lake.views import not_withdrawn
 from voxlake.volumes.read import volume_rows
+from voxlake.volumes.segment_work import AS_ASSEMBLED, mask_id_of
+from voxlake.volumes.units import Unit, units
 
-__all__ = ["Missing", "Task", "instance_tasks", "mask_tasks", "volume_tasks"]
+__all__ = ["Missing", "Task", "assembled_mask_tasks", "instance_tasks", "mask_tasks", "volume_tasks"]
 
 _AT_A_TIME = 200
 _COLUMNS = (
@@ -46,6 +48,8 @@ class Task:
         Rows of `masks`.
     outlined : tuple of mapping
         Rows of `instances` of the objects that the masks come from.
+    unit : Unit or None
+        What of the series, for masks that were made of it as it is assembled.
     """
 
     item: str
@@ -53,6 +57,7 @@ class Task:
     volume: Mapping[str, Any] | None = field(default=None, repr=False)
     masks: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
     outlined: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
+    unit: Unit | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,39 @@ def mask_tasks(cohort: Cohort, plan_digest: str) -> Iterator[Task]:
             part = tuple(group)
             item = digest_many([volume["volume_id"], origin])[:32]
             yield Task(item, rows, volume, part, known.outlined(part))
+
+
+def assembled_mask_tasks(cohort: Cohort) -> Iterator[Task | Missing]:
+    """One task for each mask that was made of a series of a cohort as it is assembled."""
+    masks: dict[str, list[dict[str, Any]]] = {}
+    for row in cohort.lake.sql(
+        "select masks.* from masks join cohort_members using (series_instance_uid) "
+        "where cohort_id = $cohort and volume_id is null and mask_plan_digest is not null "
+        f"and {not_withdrawn('masks.patient_id')} order by masks.mask_id",
+        {"cohort": cohort.cohort_id},
+    ).dicts():
+        masks.setdefault(row["series_instance_uid"], []).append(row)
+    # Both go through the members of the cohort in their order.
+    by_series = groupby(units(cohort, AS_ASSEMBLED), key=lambda unit: unit.series_instance_uid)
+    for (member, rows), (_, group) in zip(_series(cohort), by_series, strict=True):
+        mine = masks.get(member.series_instance_uid)
+        if mine and rows is None:
+            yield _changed(member)
+        elif mine and rows is not None:
+            yield from _of_units(tuple(group), mine, {row["sha256"]: row for row in rows})
+
+
+def _of_units(
+    found: Sequence[Unit], masks: Sequence[Mapping[str, Any]], rows: Mapping[str, Mapping[str, Any]]
+) -> Iterator[Task]:
+    """Tasks of the masks that were made of just these units; others were made of another content."""
+    for unit in found:
+        for mask in masks:
+            inputs = dict.fromkeys(mask["inputs"])
+            same = mask["mask_id"] == mask_id_of(unit, mask["mask_plan_digest"])
+            if same and inputs and rows.keys() >= inputs.keys():
+                sources = tuple(rows[digest] for digest in inputs)
+                yield Task(mask["mask_id"], sources, masks=(mask,), unit=unit)
 
 
 def _volumes(

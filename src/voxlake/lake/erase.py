@@ -11,7 +11,7 @@ from voxlake.core.errors import UsageError
 from voxlake.core.run import Run
 from voxlake.engine.contract import Engine
 from voxlake.engine.open import using_engine
-from voxlake.lake.erase_objects import delete_object, delete_unreferenced, write_moves
+from voxlake.lake.erase_objects import delete_folder, delete_object, delete_unreferenced, write_moves
 from voxlake.lake.erase_plan import Plan, drop_plan, load_plan, make_plan, save_plan
 from voxlake.lake.erase_rows import Removal
 from voxlake.lake.lake import Lake
@@ -38,8 +38,10 @@ def erase(
     """Delete everything of a patient from the lake and its history, and write a receipt.
 
     Objects, tables with all earlier versions, prepared arrays, labels, findings, predictions, items in
-    quarantine and reports. Models are not changed; those that the patient had a part in are listed. What is
-    shared with others is written anew without the patient. Further files of the patient are rejected.
+    quarantine and reports. Mined models that were fitted, chosen or tested on the patient go whole, with all
+    that they said; `mine` makes them again from what is left. Networks are not changed; those that the
+    patient had a part in are listed. What is shared with others is written anew without the patient. Further
+    files of the patient are rejected.
 
     It cannot be taken back. Let nothing else write to the lake meanwhile. It may be stopped at any moment:
     run it again and it goes on where it was.
@@ -66,7 +68,8 @@ def erase(
     Returns
     -------
     Run
-        ``result["receipt"]`` is the identifier of the receipt, ``result["models"]`` lists the models.
+        ``result["receipt"]`` is the identifier of the receipt, ``result["models"]`` lists the models that
+        stay, ``result["deleted_models"]`` those that went.
 
     Raises
     ------
@@ -113,7 +116,7 @@ def _carry_out(lake: Lake, recorder: Recorder, plan: Plan) -> dict[str, Any]:
     macs = sorted({object_mac(lake, digest) for digest in plan.names.contents if _is_digest(digest)})
     moves = write_moves(lake, plan)
     for table in plan.tables:
-        rewrite_table(lake.tables, table, Removal(table, plan.names, moves))
+        rewrite_table(lake.tables, table, Removal(table, plan.names, moves, plan.deleted_models))
     for table in plan.tables:
         forget_history(lake.tables, table)
     _delete(lake, plan)
@@ -134,12 +137,12 @@ def _carry_out(lake: Lake, recorder: Recorder, plan: Plan) -> dict[str, Any]:
             "arrays": len(plan.arrays),
             "quarantined": len(plan.quarantine),
             "reports": len(plan.reports),
+            "model_files": len(plan.model_files),
             "bytes": plan.bytes,
         },
         "erased": macs,
-        "models": [
-            {"model_id": one.model_id, "task": one.task, "parts": list(one.parts)} for one in plan.models
-        ],
+        "models": _listed(plan, deleted=False),
+        "deleted_models": _listed(plan, deleted=True),
         "remaining": {
             "files_in_place": len(plan.in_place),
             "quarantined_of_unknown_patients": plan.unknown,
@@ -149,7 +152,7 @@ def _carry_out(lake: Lake, recorder: Recorder, plan: Plan) -> dict[str, Any]:
     }
     write_receipt(lake, content, plan.in_place)
     drop_plan(lake, plan.mac)
-    shown = ("patient_mac", "receipt", "rows", "objects", "models", "remaining")
+    shown = ("patient_mac", "receipt", "rows", "objects", "models", "deleted_models", "remaining")
     return {name: content[name] for name in shown}
 
 
@@ -165,6 +168,8 @@ def _mark(lake: Lake, recorder: Recorder, plan: Plan) -> None:
 def _delete(lake: Lake, plan: Plan) -> None:
     for path in (*plan.quarantine, *plan.reports):
         delete_object(lake, path)
+    for model in sorted(plan.deleted_models):
+        delete_folder(lake, f"models/{model}")
     # The packs and arrays of the plan are named by no row any more, unless others need them as they are.
     delete_unreferenced(lake)
 
@@ -176,7 +181,15 @@ def _forget_caches(lake: Lake) -> None:
 
 
 def _anything(plan: Plan) -> bool:
-    return bool(plan.rows or plan.quarantine or plan.reports)
+    return bool(plan.rows or plan.quarantine or plan.reports or plan.deleted_models)
+
+
+def _listed(plan: Plan, *, deleted: bool) -> list[dict[str, Any]]:
+    return [
+        {"model_id": one.model_id, "task": one.task, "parts": list(one.parts)}
+        for one in plan.models
+        if one.deleted == deleted
+    ]
 
 
 def _is_digest(name: str) -> bool:
@@ -190,6 +203,8 @@ def _said(plan: Plan) -> str:
         (plan.rows.get("volumes", 0), "prepared volumes"),
         (len(plan.quarantine), "items in quarantine"),
         (len(plan.reports), "files of reports"),
+        (len(plan.deleted_models), "mined models with all that they said"),
     )
     counts = ", ".join(f"{count:,} {what}" for count, what in parts if count) or "rows that name the patient"
-    return f"{counts}; {len(plan.models)} models that the patient had a part in would stay and be listed"
+    staying = len(plan.models) - len(plan.deleted_models)
+    return f"{counts}; {staying} models that the patient had a part in would stay and be listed"

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from voxlake.core.errors import NotFoundError
+from voxlake.lake.erase_mined import embedded_by, is_made_of, mined_orphans, mined_parts
 from voxlake.lake.erase_names import Names, equals_any
 from voxlake.lake.erase_rows import Removal
 from voxlake.lake.lake import Lake
@@ -31,12 +32,16 @@ class ModelUse:
         The model.
     parts : tuple of str
         ``train``, ``validation`` and ``test`` of its own cohort; ``cohort`` where its split is not stored;
-        ``new`` or ``seen`` where it only spoke about the patient.
+        ``new`` or ``seen`` where it only spoke about the patient. Of a mined model also ``fit``, where its
+        rows are not split, and ``named``, where nothing but one of its files names the patient.
+    deleted : bool
+        Whether it goes whole: a mined model, unless it only spoke about the patient.
     """
 
     model_id: str
     task: str
     parts: tuple[str, ...]
+    deleted: bool = False
 
 
 def find_models(lake: Lake, names: Names) -> list[ModelUse]:
@@ -49,17 +54,33 @@ def find_models(lake: Lake, names: Names) -> list[ModelUse]:
             parts[model].add(names.redacted(str(part)))
     cohorts = _cohorts(lake, names)
     tasks: dict[str, str] = {}
-    for rows in raw_rows(lake.tables, "models", ["model_id", "task", "cohort_id"]):
+    mined: set[str] = set()
+    for rows in raw_rows(lake.tables, "models", ["model_id", "kind", "task", "cohort_id"]):
         for row in rows.to_pylist():
             tasks[row["model_id"]] = row["task"]
+            if row.get("kind") == "table":
+                mined.add(row["model_id"])
             stated = _parts_of(lake, row["model_id"], names)
             if stated is None and row["cohort_id"] in cohorts:
                 stated = {"cohort"}
             if stated:
                 parts[row["model_id"]] |= stated
+    for model in mined_orphans(lake, set(tasks)):
+        mined.add(model)
+        parts[model] |= _parts_of(lake, model, names) or set()
+    embedded = embedded_by(lake, names)
+    for model in mined:
+        known = parts[model] or embedded.get(model, set())
+        parts[model] |= known | mined_parts(lake, model, names, known)
     return [
-        ModelUse(model, names.redacted(tasks.get(model, "")), tuple(sorted(parts[model])))
-        for model in sorted(parts)
+        ModelUse(
+            model,
+            names.redacted(tasks.get(model, "")),
+            tuple(sorted(found)),
+            deleted=model in mined and is_made_of(found),
+        )
+        for model, found in sorted(parts.items())
+        if found
     ]
 
 
@@ -84,8 +105,8 @@ def _shows(arguments: dict[str, Any] | None, models: Sequence[ModelUse], cohorts
     if arguments is None:
         # A report whose run was never recorded: nobody can say what it shows.
         return True
-    subject = str(arguments.get("subject"))
-    of_model = any(one.model_id.startswith(subject) or one.task == subject for one in models)
+    asked = [str(arguments.get(name)) for name in ("subject", "against")]
+    of_model = any(one.model_id.startswith(name) or one.task == name for one in models for name in asked)
     shown = {str(arguments.get(name)).partition("@")[0] for name in ("cohort", "gallery")}
     return of_model or not shown.isdisjoint(cohorts)
 
@@ -113,12 +134,14 @@ def _cohorts(lake: Lake, names: Names) -> set[str]:
 
 
 def _parts_of(lake: Lake, model_id: str, names: Names) -> set[str] | None:
-    """Parts of a stored split that hold a volume of the patient; None where no split is stored."""
+    """Parts of a stored split that hold the patient, or what is of the patient; None where none is stored."""
     try:
         split = json.loads(lake.objects.get(f"models/{model_id}/split.json"))
     except NotFoundError:
         return None
-    return {part for part, volumes in _listed(split) if not names.tokens.isdisjoint(volumes)}
+    # Of a table, the patients themselves may be what was split.
+    mine = names.tokens | {names.patient}
+    return {part for part, subjects in _listed(split) if not mine.isdisjoint(subjects)}
 
 
 def _listed(split: Any) -> Iterator[tuple[str, list[str]]]:

@@ -72,9 +72,16 @@ class Names:
 
     def mentions(self, text: str) -> bool:
         """Whether a text holds any name of the patient."""
-        return self._patient_pattern.search(text) is not None or any(
-            match[0].rstrip("._-") in self.tokens for match in _TOKEN.finditer(text)
-        )
+        return self._patient_pattern.search(text) is not None or self._holds_token(text)
+
+    def surely_in(self, text: str) -> bool:
+        """Whether a text of any kind holds a name that can mean nothing else.
+
+        Unlike `mentions` it passes over an original such as ``"1"``, which may be a class in quotes.
+        """
+        if self._spelled_apart:
+            return self.mentions(text)
+        return self._holds_token(text)
 
     @cached_property
     def token_values(self) -> pa.Array:
@@ -86,6 +93,13 @@ class Names:
         """`contents` for `equals_any`."""
         return pa.array(sorted(self.contents), pa.string())
 
+    @property
+    def _spelled_apart(self) -> bool:
+        return self.certain or len(self.patient) >= _LONG
+
+    def _holds_token(self, text: str) -> bool:
+        return any(match[0].rstrip("._-") in self.tokens for match in _TOKEN.finditer(text))
+
     @cached_property
     def _patient_pattern(self) -> re.Pattern[str]:
         # An original such as "1" is a number elsewhere: where it stands for a patient it is quoted, or
@@ -94,7 +108,7 @@ class Names:
             re.escape(one) for one in {self.patient, json.dumps(self.patient)[1:-1]} if one.strip()
         )
         apart = rf"(?<![0-9A-Za-z])(?:{spelled})(?![0-9A-Za-z])"
-        if self.certain or len(self.patient) >= _LONG:
+        if self._spelled_apart:
             return re.compile(apart)
         quotes = "['\"]"
         return re.compile(

@@ -26,7 +26,7 @@ from voxlake.store.packs import read_members, write_pack
 from voxlake.store.rewrite import raw_rows
 from voxlake.store.schema import TABLES
 
-__all__ = ["delete_object", "delete_unreferenced", "write_moves"]
+__all__ = ["delete_folder", "delete_object", "delete_unreferenced", "write_moves"]
 
 _STACK_COLUMNS = ("array", "position", "shards")
 # What an array says of itself, which is made anew.
@@ -69,7 +69,7 @@ def delete_unreferenced(lake: Lake) -> None:
         delete_object(lake, path)
     arrays = {"/".join(path.split("/")[:2]) for path in lake.objects.list("arrays")}
     for array in sorted(arrays - named):
-        _delete_array(lake, array)
+        delete_folder(lake, array)
 
 
 def delete_object(lake: Lake, path: str) -> None:
@@ -78,10 +78,11 @@ def delete_object(lake: Lake, path: str) -> None:
         lake.objects.delete(path)
 
 
-def _delete_array(lake: Lake, array: str) -> None:
-    for path in sorted(lake.objects.list(array)):
+def delete_folder(lake: Lake, name: str) -> None:
+    """Delete all objects of a folder, some of which may be gone already."""
+    for path in sorted(lake.objects.list(name)):
         delete_object(lake, path)
-    folder = lake.objects.local_path(array)
+    folder = lake.objects.local_path(name)
     if folder is not None and folder.is_dir():
         # Only empty folders are left.
         shutil.rmtree(folder)
@@ -94,7 +95,7 @@ def _sharing(
     wanted = pa.array(list(objects), pa.string())
     found: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
     for table in tables:
-        removal = Removal(table, plan.names)
+        removal = Removal(table, plan.names, models=plan.deleted_models)
         for rows in raw_rows(lake.tables, table):
             stays = rows.filter(pa.array(equals_any(rows[column], wanted) & ~removal.mask(rows)))
             names = [

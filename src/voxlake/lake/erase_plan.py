@@ -63,6 +63,8 @@ class Plan:
         Quarantined items of which nobody can tell whose they are.
     models : tuple of ModelUse
         Models that had to do with the patient.
+    model_files : tuple of str
+        Paths of the files of those that go whole.
     """
 
     mac: str
@@ -79,6 +81,12 @@ class Plan:
     reports: tuple[str, ...]
     models: tuple[ModelUse, ...]
     bytes: int
+    model_files: tuple[str, ...] = ()
+
+    @property
+    def deleted_models(self) -> frozenset[str]:
+        """Identifiers of the models that go whole."""
+        return frozenset(one.model_id for one in self.models if one.deleted)
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -95,16 +103,18 @@ def make_plan(lake: Lake, patient: str, mac: str, reason: str, engine: Engine, m
     names = Names(
         patient, names.tokens | sealed, contents=names.contents, shared=names.shared, stand_in=names.stand_in
     )
+    models = find_models(lake, names)
+    whole = frozenset(one.model_id for one in models if one.deleted)
     rows: Counter[str] = Counter()
     objects: set[str] = set()
     for table in TABLES:
-        removal = Removal(table, names)
+        removal = Removal(table, names, models=whole)
         for part in raw_rows(lake.tables, table):
             if removal(part) is not part:
                 gone = part.filter(pa.array(removal.mask(part)))
                 rows[table] += len(gone)
                 objects |= referenced(table, gone)
-    models = find_models(lake, names)
+    files = sorted(path for model in whole for path in lake.objects.list(f"models/{model}"))
     reports = find_reports(lake, names, models)
     packs, arrays = _sorted(objects, "packs/"), _sorted(objects, "arrays/")
     return Plan(
@@ -121,7 +131,8 @@ def make_plan(lake: Lake, patient: str, mac: str, reason: str, engine: Engine, m
         unknown=unknown,
         reports=tuple(reports),
         models=tuple(models),
-        bytes=_size(lake, [*packs, *arrays, *quarantine, *reports]),
+        bytes=_size(lake, [*packs, *arrays, *quarantine, *reports, *files]),
+        model_files=tuple(files),
     )
 
 
@@ -162,7 +173,8 @@ def load_plan(lake: Lake, mac: str) -> Plan | None:
     names: dict[str, Any] = values.pop("names")
     tokens, contents = (frozenset(names.pop(name)) for name in ("tokens", "contents"))
     models = tuple(
-        ModelUse(one["model_id"], one["task"], tuple(one["parts"])) for one in values.pop("models")
+        ModelUse(one["model_id"], one["task"], tuple(one["parts"]), deleted=one.get("deleted", False))
+        for one in values.pop("models")
     )
     plain: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in values.items()

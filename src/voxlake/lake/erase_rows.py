@@ -21,6 +21,8 @@ _ABOUT = frozenset({"findings", "quarantine"})
 _OF_PATIENTS = frozenset({PATIENT, "subject", "group", "item"})
 # What comes from stored bytes must stay equal to them.
 _NEVER_SENTENCES = frozenset({"tags", *(column.name for column in HEADER_COLUMNS)})
+# A difference from a model that is gone is a figure of that model too.
+_OF_MODELS = frozenset({"model_id", "against"})
 _SINGLE = ("_uid", "_digest", "_mac", "_id", "sha256")
 
 Place = tuple[str, int]
@@ -56,11 +58,14 @@ class Removal:
         By what the patient is known.
     moves : Moves
         What is to be re-pointed in rows that stay.
+    models : frozenset of str
+        Models that go whole: rows of theirs go, whomever they are about.
     """
 
     table: str
     names: Names
     moves: Moves = field(default_factory=Moves)
+    models: frozenset[str] = frozenset()
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         """Rows that stay; the very same object where nothing changes."""
@@ -86,7 +91,13 @@ class Removal:
             made_from |= equals_any(values, self.names.content_values)
             if self.table in _ABOUT and self._holds_sentences(column):
                 named |= equals_any(values, self._changes(values))
-        return mine | made_from | (named & ~others)
+        return mine | made_from | (named & ~others) | self._of_models(rows)
+
+    def _of_models(self, rows: pa.Table) -> NDArray[np.bool_]:
+        found = np.zeros(len(rows), dtype=bool)
+        for column in _OF_MODELS & set(rows.column_names) if self.models else ():
+            found |= equals_any(rows[column], self.models)
+        return found
 
     def _redacted(self, rows: pa.Table) -> pa.Table:
         for place, column in enumerate(rows.schema):

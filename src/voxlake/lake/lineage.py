@@ -25,7 +25,7 @@ class Lineage:
     policy_digests : tuple of str
         De-identification policies of the instances.
     volumes : int
-        Number of prepared volumes that were predicted.
+        Number of prepared volumes that were predicted, or measured for it.
     instances : tuple of str
         SHA-256 of the stored bytes of every instance behind them, sorted.
     instances_digest : str
@@ -47,10 +47,37 @@ class Lineage:
     runs: tuple[tuple[str, str, str], ...]
 
 
-_INPUTS = """
-select distinct unnest(volumes.inputs) as sha256 from volumes
-where volume_id in (select volume_id from predictions where model_id = $model)
-"""
+_LEVELS = (
+    ("instance", "sop_instance_uid"),
+    ("series", "series_instance_uid"),
+    ("study", "study_instance_uid"),
+    ("patient", "patient_id"),
+)
+_SPOKEN = "select volume_id from predictions where model_id = $model and volume_id is not null"
+
+
+def _of_subjects(column: str, source: str, also: str = "true") -> str:
+    """SQL of what belongs to the subjects of a table; `source` has the identifiers of all levels."""
+    # A join for each level: there is no quick one on a condition that differs from row to row.
+    return " union ".join(
+        f"select {column} from predictions join {source} on predictions.subject = of.{name} and {also} "
+        f"where predictions.model_id = $model and predictions.subject_level = '{level}'"
+        for level, name in _LEVELS
+    )
+
+
+# A network speaks of volumes. A table is about volumes, or about what its level says: then it rests on all
+# instances of its subjects that the cohort froze. Rows of a table from outside rest on no instance.
+_FROZEN = """(
+    select cohort_members.cohort_id, instances.* from cohort_members join cohorts using (cohort_id)
+    join instances on instances.series_instance_uid = cohort_members.series_instance_uid
+    where instances.committed_at <= cohorts.committed_at
+) as of"""
+_INPUTS = (
+    f"select unnest(inputs) as sha256 from volumes where volume_id in ({_SPOKEN}) "
+    f"union {_of_subjects('of.sha256', _FROZEN, 'predictions.cohort_id = of.cohort_id')}"
+)
+_VOLUMES = f"{_SPOKEN} union {_of_subjects('of.volume_id', 'features as of')}"
 
 
 def trace(lake: Lake, model_id: str) -> Lineage:
@@ -76,9 +103,7 @@ def trace(lake: Lake, model_id: str) -> Lineage:
     missing = set(inputs) - {row[0] for row in known}
     if missing:
         raise IntegrityError(f"{len(missing)} inputs of model {model_id} are not among the stored instances")
-    (volumes,) = lake.sql(
-        "select count(distinct volume_id) from predictions where model_id = $model", {"model": model_id}
-    ).rows()[0]
+    (volumes,) = lake.sql(f"select count(*) from ({_VOLUMES})", {"model": model_id}).rows()[0]
     runs = _runs(lake, model_id, sorted({row[2] for row in known}))
     return Lineage(
         model_id=model_id,
@@ -115,14 +140,14 @@ def verify_inputs(lake: Lake, digests: Sequence[str]) -> int:
 
 def _runs(lake: Lake, model_id: str, ingests: Sequence[str]) -> list[dict[str, Any]]:
     return lake.sql(
-        """
+        f"""
         select run_id, verb, started_at, code_version from runs where run_id in (
             select unnest($ingests)
             union select run_id from models where model_id = $model
             union select run_id from predictions where model_id = $model
             union select run_id from scores where model_id = $model
-            union select run_id from volumes
-                where volume_id in (select volume_id from predictions where model_id = $model)
+            union select run_id from volumes where volume_id in ({_VOLUMES})
+            union select run_id from features where volume_id in ({_VOLUMES})
             union select run_id from cohorts
                 where cohort_id in (select cohort_id from models where model_id = $model)
         ) order by run_id

@@ -31,7 +31,8 @@ _GROUP_BYTES = 64 * 2**20
 # What is asked of the tables at a time; a pack holds at most a group of files.
 _PACKS = 128
 _NOT_CARRIED = (
-    "volumes, models, predictions and scores; make them again with prepare, train, predict, evaluate"
+    "volumes, masks, features, embeddings, models, predictions, scores and associations; make them again "
+    "with prepare, segment, measure, train, mine, predict, evaluate"
 )
 _LEFT_OUT = {"tags", "run_id", "committed_at"}
 _COLUMNS = ", ".join(f'"{one.name}"' for one in TABLES["instances"].columns if one.name not in _LEFT_OUT)
@@ -54,7 +55,8 @@ def keys_rekey(  # noqa: PLR0913 - each option of the command is a parameter
     For a lake whose key was disclosed, or whose recipient must not be able to link it to this one. The new
     key has all that the old one has and one generation more, so that what came in before is recognised, and
     new images of known patients get the pseudonyms of the new lake. Run it again at any time: it brings over
-    what is missing. Prepared volumes, models and predictions are not brought over; they are made again.
+    what is missing. What was made of the images (volumes, masks, features, embeddings, models and all that
+    these say) is not brought over; it is made again.
 
     Parameters
     ----------

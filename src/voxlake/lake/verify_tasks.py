@@ -117,13 +117,18 @@ def _arrays(lake: Lake, table: str) -> Iterator[Task]:
 def _model(lake: Lake, model: str, ledger: Ledger) -> Iterator[Task]:
     folder = f"models/{model}/"
     known = {path for path in ledger if path.startswith(folder)}
-    weights: list[str] = []
+    digests: dict[str, str] = {}
     try:
-        weights = list(json.loads(lake.objects.get(f"{folder}card.json"))["weights"])
-    except (NotFoundError, ValueError, KeyError, TypeError):
+        card = json.loads(lake.objects.get(f"{folder}card.json"))
+        named = card["artefacts"] if card.get("kind") == "table" else _weights(card["weights"])
+        digests = {f"{folder}{file}": str(digest) for file, digest in dict(named).items()}
+    except (NotFoundError, ValueError, KeyError, TypeError, AttributeError):
         # The card is missing or damaged, which its own task says.
         known.add(f"{folder}card.json")
-    digests = {f"{folder}fold-{number}.safetensors": digest for number, digest in enumerate(weights)}
     for path in sorted({*known, *lake.objects.list(folder.rstrip("/")), *digests}):
         task = _plain(path, ledger)
         yield task._replace(sha256=task.sha256 or digests.get(path))
+
+
+def _weights(digests: list[str]) -> dict[str, str]:
+    return {f"fold-{number}.safetensors": digest for number, digest in enumerate(digests)}

@@ -92,7 +92,7 @@ def find_patient(lake: Lake, patient: str, *, original: bool) -> str:
         raise UsageError("the patient is empty; give a pseudonym, or a PatientID with --original")
     who = Pseudonymiser(lake.key).patient(patient) if original else patient
     held = "select 1 from {} where patient_id = $patient limit 1"
-    tables = ("instances", "series", "cohort_members", "withdrawals")
+    tables = ("instances", "series", "cohort_members", "withdrawals", "predictions", "embeddings")
     if not any(lake.sql(held.format(table), {"patient": who}).rows() for table in tables):
         if withdrawal_of(lake, patient_mac(lake, who)) is not None:
             return who

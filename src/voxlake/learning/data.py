@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from voxlake.core.errors import UsageError
+from voxlake.learning.seeds import derived_seed
 
 __all__ = ["Samples", "batches", "derived_seed", "make_samples"]
 
@@ -142,9 +143,3 @@ def batches(count: int, batch_size: int, generator: torch.Generator) -> Iterator
     """
     order = torch.randperm(count, generator=generator)
     yield from torch.tensor_split(order, -(-count // batch_size))
-
-
-def derived_seed(seed: int, *parts: str | int) -> int:
-    """A seed of 63 bits for one purpose: a random number that depends on nothing but its arguments."""
-    text = ":".join(str(part) for part in (seed, *parts))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from voxlake.core.errors import NotFoundError, UsageError
-from voxlake.core.hints import hint
+from voxlake.core.errors import UsageError
 from voxlake.core.plan import Plan
 from voxlake.lake.lake import Lake
 from voxlake.learning.inference import predict_probabilities
+from voxlake.learning.mined import find_model
 from voxlake.learning.task import Task, load_task
 from voxlake.networks.registry import build
 from voxlake.networks.weights import weights_from_bytes
@@ -123,18 +123,12 @@ def get_model(lake: Lake, name: str) -> Model:
     NotFoundError
         There is no such model; a near miss is named.
     UsageError
-        Several identifiers begin so.
+        Several identifiers begin so, or the model is a pre-trained network, which makes masks only.
     """
-    rows = lake.sql("select * from models order by committed_at desc").dicts()
-    by_task = [row for row in rows if row["task"] == name]
-    by_id = [row for row in rows if row["model_id"].startswith(name)]
-    if not by_task and len(by_id) > 1:
-        raise UsageError(f"{len(by_id)} models begin with '{name}'; give more characters")
-    found = (by_task or by_id)[:1]
-    if not found:
-        known = hint(name, [row["task"] for row in rows]) or "; train one with `voxlake train`"
-        raise NotFoundError(f"no model '{name}'{known}")
-    row = found[0]
+    rows = lake.sql(
+        "select * from models where kind is distinct from 'table' order by committed_at desc"
+    ).dicts()
+    row = find_model(rows, name, make="train")
     task = load_task(lake.objects.get(model_path(row["model_id"], "task.toml")).decode())
     card = json.loads(lake.objects.get(model_path(row["model_id"], "card.json")))
     return Model(lake, row, task, task.load_plan(), card)

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from voxlake.core.errors import NotFoundError
+from voxlake.core.errors import UsageError
 from voxlake.core.run import Run
-from voxlake.engine.progress import progress_bar
-from voxlake.lake.cohorts import Cohort, get_cohort
+from voxlake.lake.cohorts import Cohort
 from voxlake.lake.lake import Lake
-from voxlake.lake.recorder import Recorder, start_run
-from voxlake.lake.resolve import Resolved, resolve_labels
-from voxlake.lake.withdrawals import account_withdrawn
-from voxlake.learning.gather import group_of, images_of
-from voxlake.learning.model import Model, get_model, model_path
-from voxlake.learning.rows import Spoken, prediction_rows
-from voxlake.volumes.read import volume_rows
+from voxlake.learning.mined import find_model, get_mined
 
 __all__ = ["predict"]
-
-_AT_A_TIME = 256
 
 
 def predict(
@@ -30,13 +18,15 @@ def predict(
     model: str,
     cohort: str | Cohort,
     *,
+    table: str | Path | None = None,
     progress: bool | None = None,
     metrics: str | Path | None = None,
 ) -> Run:
-    """Let a model speak about every prepared volume of a cohort.
+    """Let a model speak about every subject of a cohort: its prepared volumes, or rows of a table.
 
-    The probability is the mean over the networks of the model. Volumes of patients (or with images) that the
-    model was trained on get the part ``seen`` and are never scored; all others get the part ``new``.
+    Of a network the probability is the mean over its folds; of a mined model the final one speaks. Subjects
+    of patients (or with images) that the model was trained on get the part ``seen`` and are never scored; all
+    others get the part ``new``.
 
     Parameters
     ----------
@@ -45,7 +35,10 @@ def predict(
     model : str
         Identifier of the model, or the name of its task.
     cohort : str or Cohort
-        Prepared under the plan of the model.
+        Prepared under the plan of the model. For a model that was mined from a table from outside: the path
+        of a CSV file with the same columns.
+    table : path, optional
+        CSV file, for a mined model that takes columns of one beside those of a cohort.
     progress : bool, optional
         Whether to show a progress bar; by default only on a terminal.
     metrics : path, optional
@@ -59,121 +52,22 @@ def predict(
     ------
     NotFoundError
         The model or the cohort is not there, or the cohort was not prepared under the plan of the model.
+    UsageError
+        A column is missing or of another kind, or a network is given a table.
 
     Examples
     --------
     >>> predict(lake, "pneumonia", "new-patients")  # doctest: +SKIP
     """
-    speaker = get_model(lake, model)
-    who = cohort if isinstance(cohort, Cohort) else get_cohort(lake, cohort)
-    arguments = {
-        "model": speaker.model_id,
-        "cohort": f"{who.name}@{who.version}",
-        "cohort_id": who.cohort_id,
-    }
-    with start_run(lake, "predict", arguments, metrics=metrics) as recorder:
-        rows = volume_rows(who, speaker.row["plan_digest"])
-        if not rows:
-            raise NotFoundError(
-                f"cohort '{who.name}' has no volume under the plan of model '{speaker.task.name}'; "
-                f"run `voxlake prepare {who.name} --plan ...` with the plan of the task first"
-            )
-        recorder.input_digest = who.cohort_id
-        recorder.saw(len(rows))
-        account_withdrawn(who, recorder)
-        job = _Prediction(recorder, speaker, who)
-        recorder.facts.workers = 1
-        with progress_bar("predict", len(rows), enabled=progress, counts=recorder.counts) as bar:
-            for start in range(0, len(rows), _AT_A_TIME):
-                part = rows[start : start + _AT_A_TIME]
-                job.speak(part)
-                recorder.commit_if_due()
-                bar.advance(len(part))
-        recorder.result |= {"model": speaker.model_id, "cohort": f"{who.name}@{who.version}"}
-    return recorder.run
+    rows = lake.sql("select model_id, task, kind from models order by committed_at desc").dicts()
+    row = find_model(rows, model, make="train` or `voxlake mine")
+    # torch and scikit-learn take seconds to load; only one of them is needed.
+    if row["kind"] == "table":
+        from voxlake.learning.predict_table import predict_table
 
+        return predict_table(lake, get_mined(lake, row["model_id"]), cohort, table=table, metrics=metrics)
+    if table is not None:
+        raise UsageError(f"model '{row['task']}' is a network and takes no table; leave 'table' out")
+    from voxlake.learning.predict_volumes import predict_volumes
 
-class _Prediction:
-    """What all volumes of one prediction share."""
-
-    def __init__(self, recorder: Recorder, model: Model, cohort: Cohort) -> None:
-        self.recorder = recorder
-        self.model = model
-        self.cohort = cohort
-        self.truth = _truth(cohort, model.task.target)
-        self.seen_groups, self.seen_inputs = _seen(model)
-        self.done = {
-            row[0]
-            for row in cohort.lake.sql(
-                "select distinct volume_id from predictions "
-                "where model_id = $model and cohort_id = $cohort and fold = -1",
-                {"model": model.model_id, "cohort": cohort.cohort_id},
-            ).rows()
-        }
-
-    def speak(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Predict some volumes and add their rows."""
-        shape = self._shape()
-        usable = []
-        for row in rows:
-            if row["volume_id"] in self.done:
-                self.recorder.outcome(row["volume_id"], "already")
-            elif _extent(row, shape) != shape:
-                detail = f"shape {tuple(row['shape'])}, the model takes {shape}"
-                self.recorder.outcome(row["volume_id"], "failed", reason="shape_mismatch", detail=detail)
-            else:
-                usable.append(row)
-        if not usable:
-            return
-        images = images_of(self.cohort, usable, int(self.model.task.network["dimensions"]))
-        mean = self.model.probabilities(images).mean(axis=0)
-        spoken = [
-            Spoken(row, group_of(row), self.truth.get(row["series_instance_uid"]), self._part(row), each)
-            for row, each in zip(usable, mean, strict=True)
-        ]
-        new = prediction_rows(
-            spoken,
-            self.model.classes,
-            model_id=self.model.model_id,
-            cohort_id=self.cohort.cohort_id,
-            fold=-1,
-        )
-        self.recorder.add("predictions", new)
-        for row in usable:
-            self.recorder.outcome(row["volume_id"], "stored")
-
-    def _shape(self) -> tuple[int, ...]:
-        return tuple(self.model.card["shape"])
-
-    def _part(self, row: Mapping[str, Any]) -> str:
-        known = group_of(row) in self.seen_groups or not self.seen_inputs.isdisjoint(row["inputs"])
-        return "seen" if known else "new"
-
-
-def _extent(row: Mapping[str, Any], shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Extent of a volume as the network would see it."""
-    sizes = tuple(row["shape"][:3])
-    return sizes[1:] if len(shape) == 2 and sizes[0] == 1 else sizes
-
-
-def _truth(cohort: Cohort, target: str) -> Mapping[str, str]:
-    try:
-        resolved: Resolved = resolve_labels(cohort, target)
-    except NotFoundError:
-        return {}
-    return resolved.values
-
-
-def _seen(model: Model) -> tuple[set[str], set[str]]:
-    """Patients and stored bytes that any network of the model was trained or chosen on."""
-    split = json.loads(model.lake.objects.get(model_path(model.model_id, "split.json")))
-    volumes = sorted(
-        {volume for fold in split["folds"] for part in ("train", "validation") for volume in fold[part]}
-    )
-    rows = model.lake.sql(
-        "select patient_id, study_instance_uid, inputs from volumes "
-        "where volume_id in (select unnest($volumes))",
-        {"volumes": volumes},
-    ).rows()
-    groups = {str(study if patient is None else patient) for patient, study, _ in rows}
-    return groups, {digest for _, _, inputs in rows for digest in inputs}
+    return predict_volumes(lake, row["model_id"], cohort, progress=progress, metrics=metrics)

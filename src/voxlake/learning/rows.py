@@ -42,6 +42,8 @@ def prediction_rows(
         {
             "model_id": model_id,
             "volume_id": one.volume["volume_id"],
+            "subject_level": "volume",
+            "subject": one.volume["volume_id"],
             "patient_id": one.volume["patient_id"],
             "group": one.group,
             "part": one.part,

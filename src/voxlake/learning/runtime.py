@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
-__all__ = ["autocast", "has_bfloat16", "torch_runtime"]
+from voxlake.networks.inference_runtime import precision_of
 
-
-def has_bfloat16() -> bool:
-    """Whether the processor multiplies in bfloat16 (AVX-512-BF16, AMX, Arm); emulated, it is slower."""
-    # Older torch cannot say; float32 is always right.
-    capabilities: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+__all__ = ["autocast", "torch_runtime"]
 
 
 def autocast(precision: str) -> AbstractContextManager[object]:
     """Context in which multiplications use bfloat16, for ``"auto"`` on a processor that has it."""
-    if precision == "auto" and has_bfloat16():
+    if precision == "auto" and precision_of("auto") is torch.bfloat16:
         return torch.autocast("cpu", dtype=torch.bfloat16)
     return nullcontext()
 

@@ -107,7 +107,7 @@ def check_release(facts: ReleaseFacts, terms: ReleaseTerms, withdrawn: Collectio
     Raises
     ------
     ItemError
-        ``patient_withdrawn``; ``policy_rejected``: nobody de-identified it; ``pixels_unchecked``.
+        ``patient_withdrawn``; ``not_deidentified``: nobody de-identified it; ``pixels_unchecked``.
     """
     if facts.patient_id is not None and facts.patient_id in withdrawn:
         raise ItemError("patient_withdrawn", "its patient has withdrawn from this lake; nothing of it leaves")
@@ -115,7 +115,7 @@ def check_release(facts: ReleaseFacts, terms: ReleaseTerms, withdrawn: Collectio
         if terms.identified is None:
             how = "came in under policy 'none'" if facts.profile else "is not known to be de-identified"
             raise ItemError(
-                "policy_rejected",
+                "not_deidentified",
                 f"the object {how}: it may name its patient. If it may leave, say why: "
                 "release_identified=... (--release-identified REASON)",
             )

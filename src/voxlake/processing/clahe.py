@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -14,6 +13,7 @@ from pydantic import Field
 
 from voxlake.core.step import Step
 from voxlake.core.volume import Volume
+from voxlake.engine.threads import allowed_threads
 from voxlake.processing.filtering import Extent, refuse_colour, without_holes
 from voxlake.processing.values import finite_range
 
@@ -25,10 +25,13 @@ Levels = NDArray[np.uint16]
 # Grey levels that values are told apart by: more than a display shows, few enough for the processor's cache.
 _LEVELS = 4096
 _ALL = 1 << 16
+_BYTE = 1 << 8
 # Pixels of an image from which on threads are worth their start.
 _LARGE = 1 << 20
-# Rows that are mapped at a time, so that all that belongs to them stays in the cache.
-_BAND = 64
+# Rows that are scaled at a time, so that all that belongs to them stays in the cache.
+_STRIP = 64
+# Rows that are mapped at a time: fewer calls weigh more there.
+_BAND = 256
 
 
 class Clahe(Step):
@@ -110,8 +113,8 @@ def _levels(plane: NDArray[Any], low: float, high: float) -> Levels:
         numbers = np.arange(_ALL, dtype=np.uint16).view(plane.dtype)
         return np.asarray(LUT(plane.view(np.uint16), _scaled(numbers, low, scale)))
     out = np.empty(plane.shape, np.uint16)
-    for first in range(0, len(plane), _BAND):
-        out[first : first + _BAND] = _scaled(plane[first : first + _BAND], low, scale)
+    for first in range(0, len(plane), _STRIP):
+        out[first : first + _STRIP] = _scaled(plane[first : first + _STRIP], low, scale)
     return out
 
 
@@ -137,20 +140,32 @@ def tile_maps(levels: Levels, sides: Sequence[int], bins: int, clip: float) -> F
     array of float32
         (tiles, tiles, tiles, 4096): level -> 0..1, rising.
     """
-    # Start-up: reading a plan must not load OpenCV.
-    from cv2 import calcHist
-
     counts = [-(-size // side) for size, side in zip(levels.shape, sides, strict=True)]
     missing = [n * side - size for n, side, size in zip(counts, sides, levels.shape, strict=True)]
-    whole = np.pad(levels, [(0, more) for more in missing], mode="reflect") if any(missing) else levels
+    place = _bins(levels, bins)
+    whole = np.pad(place, [(0, more) for more in missing], mode="reflect") if any(missing) else place
     histogram = np.empty((*counts, bins))
     for tile in np.ndindex(*counts):
         box = tuple(slice(at * side, (at + 1) * side) for at, side in zip(tile, sides, strict=True))
-        part = whole[box].reshape(-1, sides[2])
-        histogram[tile] = calcHist([part], [0], None, [bins], [0, _LEVELS]).ravel()
+        histogram[tile] = _histogram(whole[box].reshape(-1, sides[2]), bins)
     voxels = sides[0] * sides[1] * sides[2]
     heights = limited(histogram.reshape(-1, bins), clip * voxels / bins) / voxels
     return _rising(heights).reshape(*counts, _LEVELS)
+
+
+def _bins(levels: Levels, bins: int) -> NDArray[np.uint8] | Levels:
+    """The bin of every level; as bytes where they hold it, which OpenCV counts several times as fast."""
+    place: NDArray[np.uint8] | Levels = np.empty(levels.shape, np.uint8 if bins <= _BYTE else np.uint16)
+    return np.right_shift(levels, (_LEVELS // bins).bit_length() - 1, out=place, casting="unsafe")
+
+
+def _histogram(part: NDArray[Any], bins: int) -> NDArray[Any]:
+    if part.dtype != np.uint8:
+        return np.bincount(part.ravel(), minlength=bins)
+    # Start-up: reading a plan must not load OpenCV.
+    from cv2 import calcHist
+
+    return calcHist([part], [0], None, [bins], [0, bins]).ravel()
 
 
 def limited(histograms: NDArray[np.float64], limit: float) -> NDArray[np.float64]:
@@ -210,14 +225,16 @@ def _map_plane(levels: Levels, maps: Float, sides: Sequence[int], out: Float) ->
             part, share = levels[rows, columns], along[1][columns]
             top = _blend(LUT(part, above[left]), LUT(part, above[right]), share)
             bottom = _blend(LUT(part, below[left]), LUT(part, below[right]), share)
-            out[rows, columns] = _blend(top, bottom, low)
+            bottom -= top
+            bottom *= low
+            np.add(top, bottom, out=out[rows, columns])
 
     if levels.size < _LARGE:
         for band in _runs(down[0], _BAND):
             one_band(band)
     else:
         # A radiograph comes alone; its bands do not touch each other, and all that takes time runs unlocked.
-        with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
+        with ThreadPoolExecutor(min(allowed_threads(), 8)) as pool:
             list(pool.map(one_band, _runs(down[0], _BAND)))
 
 

@@ -7,7 +7,6 @@ threads, and so are the values.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxlake.core.grid import Grid
+from voxlake.engine.threads import allowed_threads
 from voxlake.processing.lattice import spline_weights
 
 __all__ = ["PullMap", "pull", "pull_map"]
@@ -115,7 +115,7 @@ def pull(
     out = np.empty(through.shape, dtype=data.dtype)
     work = partial(_fill_block, np.ascontiguousarray(data), through, out, order, outside)
     blocks = list(_blocks(through.shape))
-    threads = min(_THREADS, len(blocks), os.cpu_count() or 1)
+    threads = min(_THREADS, len(blocks), allowed_threads())
     if threads == 1:
         for block in blocks:
             work(block)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+
+from voxlake.engine.threads import allowed_threads
 
 __all__ = ["each_slab"]
 
@@ -31,18 +31,14 @@ def each_slab(function: Callable[[int, int], None], count: int, size: int) -> No
     Notes
     -----
     The ranges do not depend on the number of threads, so neither does the result. A worker process of an
-    engine has no threads: its siblings use the other cores.
+    engine has its share of the cores only: its siblings use the others.
     """
     step = max(1, _SLAB_BYTES * count // max(size, 1))
     ranges = [(low, min(low + step, count)) for low in range(0, count, step)]
-    if size < _WORTH_THREADS or len(ranges) < 2 or not _alone():
+    if size < _WORTH_THREADS or len(ranges) < 2 or allowed_threads() < _THREADS:
         for low, high in ranges:
             function(low, high)
         return
     with ThreadPoolExecutor(_THREADS) as pool:
         for _ in pool.map(lambda ends: function(*ends), ranges):
             pass
-
-
-def _alone() -> bool:
-    return multiprocessing.parent_process() is None and (os.cpu_count() or 1) >= _THREADS

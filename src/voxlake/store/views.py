@@ -26,6 +26,7 @@ __all__ = ["Shown", "create_view", "literal", "narrow_statement", "quoted"]
 _TYPES = {
     pa.string(): "VARCHAR",
     pa.float64(): "DOUBLE",
+    pa.float32(): "FLOAT",
     pa.int64(): "BIGINT",
     pa.bool_(): "BOOLEAN",
     pa.timestamp("us", tz="UTC"): "TIMESTAMP WITH TIME ZONE",

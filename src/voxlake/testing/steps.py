@@ -11,19 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 import pytest
 
 from voxlake.core.errors import FlatGridError, GeometryError, ItemError, SettingsError
 from voxlake.core.grid import Grid
+from voxlake.core.mask_step import MaskEdit, MaskStep
 from voxlake.core.plan import Plan
 from voxlake.core.step import Step
 from voxlake.core.volume import Lineage, Unit, Volume
 
 __all__ = ["StepContract", "changed_settings", "sample_volumes"]
 
+_Part = TypeVar("_Part", Step, MaskStep, MaskEdit)
 _UNITS: tuple[str, ...] = get_args(Unit)
 _POOL: tuple[Any, ...] = (1, 2.0, 0.5, 1e3, -1e3, "keep", "minimum", "nonzero", "LPS", "row", "bsa", *_UNITS)
 
@@ -67,8 +69,8 @@ def sample_volumes() -> dict[str, Volume]:
     }
 
 
-def changed_settings(step: Step) -> Iterator[tuple[str, Step]]:
-    """For each setting, its name and the step with another valid value of it.
+def changed_settings(step: _Part) -> Iterator[tuple[str, _Part]]:
+    """For each setting, its name and the step, method or edit with another valid value of it.
 
     Raises
     ------

@@ -26,6 +26,7 @@ from voxlake.core.volume import Lineage, Volume
 from voxlake.dicom.geometry import Verdict
 from voxlake.dicom.stacks import split
 from voxlake.dicom.suv import as_measured
+from voxlake.engine.threads import allowed_threads
 from voxlake.store.objects import Objects
 from voxlake.store.packs import open_anywhere
 from voxlake.store.ranges import read_into, read_range
@@ -230,5 +231,5 @@ def _each(function: Callable[[int], bool], count: int, size: int) -> bool:
     """
     if size < _WORTH_THREADS:
         return all(function(number) for number in range(count))
-    with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(_MOST_THREADS, allowed_threads())) as pool:
         return all(pool.map(function, range(count)))

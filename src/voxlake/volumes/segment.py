@@ -24,7 +24,7 @@ from voxlake.processing.registry import load_plan
 from voxlake.processing.segment.registry import METHODS, load_mask_plan
 from voxlake.volumes.pretrained_step import PRETRAINED_METHODS, with_network
 from voxlake.volumes.read import volume_rows
-from voxlake.volumes.segment_work import KIND, Segmentation, Segmented, SegmentTask
+from voxlake.volumes.segment_work import AS_ASSEMBLED, KIND, Segmentation, Segmented, SegmentTask
 from voxlake.volumes.units import units
 
 __all__ = ["segment"]
@@ -32,8 +32,6 @@ __all__ = ["segment"]
 # So many flat images share one stacked array.
 _STACK = 256
 _WINDOW_GROUPS_PER_WORKER = 4
-# Stands for the plan of volumes where masks are made of the series as they are assembled.
-_AS_ASSEMBLED = "as assembled"
 
 
 def segment(  # noqa: PLR0913 - each option of the command is a parameter
@@ -113,7 +111,7 @@ def segment(  # noqa: PLR0913 - each option of the command is a parameter
         account_withdrawn(cohort, recorder)
         made: Counter[str] = Counter()
         place = {member.series_instance_uid: number for number, member in enumerate(cohort.members(), 1)}
-        source = _AS_ASSEMBLED if prepared is None else prepared.digest()
+        source = AS_ASSEMBLED if prepared is None else prepared.digest()
         missing = _missing(_tasks(cohort, source, rows, digest, recorder), _done(cohort, digest), recorder)
         work = Segmentation(lake.reference, mask_plan)
         with (

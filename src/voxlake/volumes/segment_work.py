@@ -23,10 +23,18 @@ from voxlake.volumes.pretrained_step import with_network
 from voxlake.volumes.read import read_values
 from voxlake.volumes.units import Unit
 
-__all__ = ["KIND", "SegmentTask", "Segmentation", "Segmented"]
+__all__ = ["AS_ASSEMBLED", "KIND", "SegmentTask", "Segmentation", "Segmented", "mask_id_of"]
 
 KIND = "PLAN"
 """What the column `kind` of `masks` says of masks that a mask plan made."""
+
+AS_ASSEMBLED = "as assembled"
+"""Stands for the plan of volumes where masks are made of the series as they are assembled."""
+
+
+def mask_id_of(unit: Unit, mask_plan_digest: str) -> str:
+    """Key of the mask that a mask plan makes of a unit."""
+    return digest_many([unit.volume_id, mask_plan_digest])[:32]
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,7 @@ class SegmentTask:
     @property
     def mask_id(self) -> str:
         """Key of the mask, and name of the task in the outcomes of a run."""
-        return digest_many([self.unit.volume_id, self.plan_digest])[:32]
+        return mask_id_of(self.unit, self.plan_digest)
 
 
 @dataclass(frozen=True)

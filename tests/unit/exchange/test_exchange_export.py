@@ -261,7 +261,7 @@ def test_what_nobody_deidentified_needs_a_reason(lake: Lake, tmp_path: Path):
     out = tmp_path / "out"
     run = export(cohort, out, to="dicom", engine="serial")
     assert set(run.counts) == {"seen", "rejected"}
-    assert run.reasons == {"policy_rejected": run.counts["seen"]}
+    assert run.reasons == {"not_deidentified": run.counts["seen"]}
     assert files(out, "*.dcm") == []
     with pytest.raises(SettingsError):
         export(cohort, out, to="dicom", release_identified="because", engine="serial")

@@ -220,7 +220,12 @@ def test_only_what_is_missing_is_done(lake: Lake, tmp_path: Path) -> None:
     ingest(lake, few, engine="serial")
     new = rekeyed(lake, tmp_path)
     ingest(lake, more, engine="serial")
+    # Files of a mined model name patients and UIDs of the old lake: it is mined again.
+    lake.tables.append("models", [{"model_id": "m", "kind": "table", "task": "mined"}])
+    lake.objects.put("models/m/split.json", b"{}")
     run = keys_rekey(lake, new.url, new_key=new.key_file, engine="serial")
+    assert list(new.objects.list("models")) == new.sql("select * from models").rows() == []
+    assert {"models", "mine"} <= set(run.result["not_carried"].replace(",", "").split())
     assert run.counts["already"] == 8
     assert run.counts["seen"] == run.counts["stored"] + 8
     versions = new.tables.versions()

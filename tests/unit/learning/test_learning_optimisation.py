@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from voxlake.learning.optimisation import class_weights, learning_rate, make_optimiser, update_average
-from voxlake.learning.runtime import autocast, has_bfloat16, torch_runtime
+from voxlake.learning.runtime import autocast, torch_runtime
 from voxlake.learning.settings import TrainingSettings
+from voxlake.networks.inference_runtime import precision_of
 
 
 @pytest.mark.parametrize(
@@ -89,12 +90,12 @@ def test_torch_is_left_as_it_was():
 def test_bfloat16_is_used_only_where_the_processor_has_it(monkeypatch):
     product = torch.ones(2, 2)
     with autocast("auto"):
-        assert (product @ product).dtype == (torch.bfloat16 if has_bfloat16() else torch.float32)
+        assert (product @ product).dtype == precision_of("auto")
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
-    assert has_bfloat16()
+    assert precision_of("auto") is torch.bfloat16
     with autocast("auto"):
         assert (product @ product).dtype == torch.bfloat16
     with autocast("float32"):
         assert (product @ product).dtype == torch.float32
     monkeypatch.delattr(torch.cpu, "get_capabilities")
-    assert not has_bfloat16()
+    assert precision_of("auto") is torch.float32

@@ -48,8 +48,8 @@ def test_nothing_overrules_a_withdrawal():
 
 @pytest.mark.parametrize("policy", [to_toml(load_policy("none")), None, "name = 3", "no toml ["])
 def test_what_nobody_deidentified_stays_without_a_reason(policy):
-    assert refused(facts(policy=policy)) == "policy_rejected"
-    assert refused(facts(policy=policy), ReleaseTerms(unchecked=REASON)) == "policy_rejected"
+    assert refused(facts(policy=policy)) == "not_deidentified"
+    assert refused(facts(policy=policy), ReleaseTerms(unchecked=REASON)) == "not_deidentified"
     assert refused(facts(policy=policy), ReleaseTerms(identified=REASON)) is None
 
 

@@ -21,7 +21,7 @@ from voxlake.processing.registry import STEPS
 from voxlake.processing.resample import Resample
 from voxlake.processing.transform_to import TransformTo
 
-QUICK = {"samples": 8000, "iterations": 60}
+QUICK = {"samples": 4000, "iterations": 40, "levels": (2, 1)}
 
 
 @lru_cache(maxsize=1)
@@ -30,9 +30,10 @@ def head(folder: Path) -> Volume:
 
     image = nibabel.load(folder / "brainchop_models" / "t1_crop.nii.gz")
     # NIfTI is RAS.
-    grid = Grid.from_affine(image.shape, np.diag([-1.0, -1.0, 1.0, 1.0]) @ image.affine, frame="2.25.5")
-    values = np.asarray(image.dataobj).astype(np.float32)
-    return Resample(spacing=(4.0, 4.0, 4.0))(Volume(values, grid, "arbitrary", "MR"))
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ image.affine @ np.diag([2.0, 2.0, 2.0, 1.0])
+    values = np.asarray(image.dataobj)[::2, ::2, ::2].astype(np.float32)
+    grid = Grid.from_affine(values.shape, affine, frame="2.25.5")
+    return Resample(spacing=(5.0, 5.0, 5.0))(Volume(values, grid, "arbitrary", "MR"))
 
 
 def blobs(seed: int = 0) -> Volume:
@@ -67,7 +68,7 @@ def errors(found: TransformTo, step: Warp, volume: Volume) -> tuple[np.ndarray, 
 @pytest.mark.realdata
 @pytest.mark.parametrize("metric", ["mutual_information", "correlation"])
 def test_rigid_finds_a_known_turn_and_shift(realdata: Path, metric: str) -> None:
-    """Measured on voxels of 4 mm, of 17 mm before: by mutual information 0.14 mm, by correlation 0.40."""
+    """Measured on voxels of 5 mm, of 18 mm before: by mutual information 0.15 mm, by correlation 0.42."""
     moving = head(realdata)
     drawn = RandomAffine(degrees=(-15, 15), log2_scale=(0, 0), shift=(-10, 10))
     step = drawn.draw(np.random.default_rng(0), moving.grid)
@@ -87,7 +88,7 @@ def test_rigid_finds_a_known_turn_and_shift(realdata: Path, metric: str) -> None
 
 @pytest.mark.realdata
 def test_affine_finds_known_scales_whatever_the_contrast(realdata: Path) -> None:
-    """Measured with one contrast: 0.18 mm on average (95th percentile 0.30) of 13.8 mm before."""
+    """Measured on voxels of 5 mm: 0.39 mm on average (95th percentile 0.69) of 13.3 mm before."""
     moving = head(realdata)
     step = RandomAffine().draw(np.random.default_rng(1), moving.grid)
     moved = step(moving)

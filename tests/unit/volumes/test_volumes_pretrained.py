@@ -16,6 +16,8 @@ from voxlake.core.mask_plan import MaskPlan
 from voxlake.core.volume import Volume
 from voxlake.lake.lake import Lake
 from voxlake.lake.verify import verify
+from voxlake.learning.model import get_model
+from voxlake.learning.predict import predict
 from voxlake.networks.pretrained import PRETRAINED, known_model
 from voxlake.networks.whole import whole_labels
 from voxlake.volumes.pretrained_models import models_import, models_list, stored_network
@@ -53,6 +55,14 @@ def test_settings_that_cannot_be(settings: dict, message: str) -> None:
         plan(**settings)
 
 
+def test_a_network_that_makes_masks_is_no_model_to_predict_with(lake: Lake) -> None:
+    said = r"'brainchop-tissue-light' is a pre-trained .* mask plan .*`voxlake segment`"
+    with pytest.raises(UsageError, match=said):
+        get_model(lake, LIGHT)
+    with pytest.raises(UsageError, match=said):
+        predict(lake, LIGHT, "anyone")
+
+
 def test_all_networks_are_listed_and_none_is_there(lake: Lake) -> None:
     rows = models_list(lake)
     assert [row["name"] for row in rows] == sorted(PRETRAINED)
@@ -82,6 +92,8 @@ def test_networks_are_imported_once(new_lake: Callable[..., Lake], realdata: Pat
     assert rows[-2]["classes"] == ["background", "White Matter", "Grey Matter"]
     assert rows[-2]["parameters"] * 4 == known_model(LIGHT).size
     assert len({row["plan_digest"] for row in rows}) == 1
+    with pytest.raises(UsageError, match="makes masks"):
+        get_model(lake, known_model(LIGHT).model_id[:12])
     # The lake looks after them as after any other model.
     assert verify(lake).failures == 0
     place = f"models/{known_model(LIGHT).model_id}/fold-0.safetensors"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, ClassVar, Literal
@@ -13,6 +12,7 @@ from pydantic import Field
 
 from voxlake.core.grid import Grid
 from voxlake.core.volume import Volume
+from voxlake.engine.threads import allowed_threads
 from voxlake.processing.augment.base import InPlace, RandomStep, Seed, SizeRange, draw_seed, uniform
 from voxlake.processing.values import as_float32, single_precision
 
@@ -61,7 +61,7 @@ class Noise(InPlace):
             with single_precision(self.name):
                 self._fill(values[part], results[part], rng)
 
-        with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
+        with ThreadPoolExecutor(min(_THREADS, allowed_threads())) as pool:
             list(pool.map(work, _blocks(values.size)))
         return volume.with_data(out, step=self.tag)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import ClassVar, Self
 
 import numpy as np
@@ -37,8 +38,8 @@ class RandomWalker(MaskStep):
     Raises
     ------
     ItemError
-        ``step_failed``: a colour image, values that are not finite, markers without a voxel, or more unclear
-        voxels than `limit`.
+        ``step_failed``: a colour image, values that are not finite, markers without a voxel, more unclear
+        voxels than `limit`, or a `beta` for which the equations have no solution in floating point.
     """
 
     name: ClassVar[str] = "random_walker"
@@ -69,7 +70,14 @@ class RandomWalker(MaskStep):
             )
         if unclear == 0:
             return made(markers == 2, volume, FOREGROUND, self.tag)
-        found = random_walker(
-            values.astype(np.float64), markers, beta=self.beta, mode="cg_j", spacing=spacing_of(volume)
-        )
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always", UserWarning)
+            found = random_walker(
+                values.astype(np.float64), markers, beta=self.beta, mode="cg_j", spacing=spacing_of(volume)
+            )
+        # Probabilities a rounding beyond 0 and 1, the other thing it warns of, choose the same marker.
+        if any("convergence" in str(warning.message) for warning in said):
+            raise ItemError(
+                "step_failed", f"random_walker: no solution was found; take a 'beta' less than {self.beta:g}"
+            )
         return made(found == 2, volume, FOREGROUND, self.tag)

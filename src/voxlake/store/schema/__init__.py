@@ -15,8 +15,9 @@ from voxlake.store.schema.arrays import MASKS, VOLUMES
 from voxlake.store.schema.care import DEIDENTIFICATIONS, FINDINGS, FINGERPRINTS, QUARANTINE
 from voxlake.store.schema.cohorts import COHORT_MEMBERS, COHORTS, LABELS, WITHDRAWALS
 from voxlake.store.schema.column import Column, Table
+from voxlake.store.schema.features import EMBEDDINGS, FEATURES
 from voxlake.store.schema.instances import DERIVED_COLUMNS, HEADER_COLUMNS, INSTANCES
-from voxlake.store.schema.models import MODELS, PREDICTIONS, SCORES
+from voxlake.store.schema.models import ASSOCIATIONS, MODELS, PREDICTIONS, SCORES
 from voxlake.store.schema.runs import ITEMS, RUNS
 from voxlake.store.schema.series import SERIES, STACKS
 
@@ -27,7 +28,8 @@ TABLES: Mapping[str, Table] = MappingProxyType(
         table.name: table
         for table in (
             INSTANCES, SERIES, STACKS, DEIDENTIFICATIONS, QUARANTINE, FINDINGS, FINGERPRINTS, LABELS,
-            COHORTS, COHORT_MEMBERS, WITHDRAWALS, VOLUMES, MASKS, MODELS, PREDICTIONS, SCORES, RUNS, ITEMS,
+            COHORTS, COHORT_MEMBERS, WITHDRAWALS, VOLUMES, MASKS, FEATURES, EMBEDDINGS, MODELS,
+            PREDICTIONS, SCORES, ASSOCIATIONS, RUNS, ITEMS,
         )
     }
 )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Volumes and masks to numbers. One family per file."""

@@ -1,0 +1,1 @@
+"""Mining of tables: variables of subjects become models, groups, neighbours and associations."""
