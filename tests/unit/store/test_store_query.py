@@ -45,7 +45,7 @@ def test_tables_without_a_file_are_empty_and_typed(tmp_path: Path) -> None:
     words = {
         "string": "VARCHAR", "double": "DOUBLE", "int64": "BIGINT", "bool": "BOOLEAN",
         "timestamp[us, tz=UTC]": "TIMESTAMP WITH TIME ZONE", "list<item: double>": "DOUBLE[]",
-        "list<item: string>": "VARCHAR[]", "list<item: int64>": "BIGINT[]",
+        "list<item: string>": "VARCHAR[]", "list<item: int64>": "BIGINT[]", "list<item: float>": "FLOAT[]",
     }  # fmt: skip
     for name in TABLES:
         described = run_sql(tables, f"describe {name}").rows()

@@ -47,6 +47,7 @@ def test_every_column_of_every_table_is_stored_as_declared(tables: Tables) -> No
         pa.bool_(): True,
         pa.timestamp("us", tz="UTC"): datetime(2020, 5, 17, 12, 30, 1, 234567, tzinfo=UTC),
         pa.list_(pa.float64()): [1.0, 2.5],
+        pa.list_(pa.float32()): [0.5, -3.0],
         pa.list_(pa.int64()): (3, 4),
         pa.list_(pa.string()): ["a", ""],
     }
