@@ -14,7 +14,8 @@ from voxlake.lake.leakage import images_of, near_series
 __all__ = ["audit_model", "audit_subjects"]
 
 _GROUPS = """
-select coalesce(subject, volume_id) as subject, any_value("group") from predictions
+select coalesce(subject, volume_id) as subject, any_value("group") as held, any_value(patient_id) as patient
+from predictions
 where model_id = $model group by 1
 """
 
@@ -50,8 +51,14 @@ def audit_model(model: Speaker, scored: Sequence[str], *, elsewhere: bool) -> Au
             # The final model of a table was fitted on all rows.
             seen |= {subject for fold in folds for subject in fold.get("test", ())}
         folds = [{"seen in training": sorted(seen), "scored here": list(scored)}]
-    groups = model.lake.sql(_GROUPS, {"model": model.model_id}).rows()
-    return audit_subjects(model.lake, model.level, folds, groups=dict(groups))
+    held = model.lake.sql(_GROUPS, {"model": model.model_id}).rows()
+    return audit_subjects(
+        model.lake,
+        model.level,
+        folds,
+        groups={subject: group for subject, group, _ in held},
+        patients={one: patient for one, _, patient in held if patient and model.level == "row"},
+    )
 
 
 def audit_subjects(
@@ -60,6 +67,7 @@ def audit_subjects(
     folds: Sequence[Mapping[str, Sequence[str]]],
     *,
     groups: Mapping[str, str] | None = None,
+    patients: Mapping[str, str] | None = None,
 ) -> Audit:
     """Compare the parts of every fold by the patients, studies and images behind their subjects.
 
@@ -71,11 +79,14 @@ def audit_subjects(
     lake : Lake
         The lake.
     level : {"volume", "instance", "series", "study", "patient", "row"}
-        What a subject is. Behind the row of an outside table stands no image: it has its group alone.
+        What a subject is. Behind the row of an outside table stands no image: it has its group and
+        patient alone.
     folds : sequence of mapping of part to subjects
         The split.
     groups : mapping of subject to group, optional
         What was to stay together.
+    patients : mapping of subject to patient, optional
+        Patients of rows of an outside table, which the lake knows by the predictions about them.
 
     Raises
     ------
@@ -91,8 +102,9 @@ def audit_subjects(
         marks[one.subject]["study"].add(one.study)
         marks[one.subject]["identical"].add(one.sha256)
         series[one.series].add(one.subject)
-    for subject, group in (groups or {}).items():
-        marks[subject]["group"].add(group)
+    for kind, named in (("group", groups), ("patient", patients)):
+        for subject, name in (named or {}).items():
+            marks[subject][kind].add(name)
     used = {one.sha256 for one in stored}
     images = [image for image in images_of(lake, series) if image.sha256 in used]
     for one_series, other in near_series(images):

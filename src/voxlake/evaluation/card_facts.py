@@ -167,7 +167,8 @@ def _parts(judged: Judged) -> dict[str, str]:
         "nested cross-validation" if model.is_table else ("cross-validation" if folds > 1 else "one division")
     )
     unit = "patients" if judged.scored is None else judged.scored.unit
-    level = f"No two parts share {unit}, studies or identical images (see Leakage audit)"
+    apart = "studies" if unit == "studies" else f"{unit}, studies"
+    level = f"No two parts share {apart} or identical images (see Leakage audit)"
     near = (
         ", nor images that look the same." if found.measured else "; near-duplicates were not searched for."
     )

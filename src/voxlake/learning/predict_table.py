@@ -85,8 +85,9 @@ def predict_table(
         new = _new(lake, model, cohort_id, rows)
         parts = _parts(model, rows, new)
         if len(new):
+            speak = kind.load(kind.speak)  # before the limit, which holds only for loaded libraries
             with threadpool_limits(limits=1):
-                said: Predicted = kind.load(kind.speak)(model, task, rows.take(new))
+                said: Predicted = speak(model, task, rows.take(new))
             here = replace(said, rows=new[said.rows])
             recorder.add(
                 "predictions",

@@ -121,6 +121,15 @@ def test_rows_from_outside_have_their_group_alone(lake: Lake) -> None:
         audit_subjects(lake, "voxel", [{"train": ["r1"], "test": ["r2"]}])
 
 
+def test_rows_from_outside_may_have_patients(lake: Lake) -> None:
+    fold = {"train": ["r1"], "test": ["r2", "r3"]}
+    found = audit_subjects(lake, "row", [fold], patients={"r1": "P-A", "r2": "P-A"})
+    assert [(leak.kind, leak.example) for leak in found.leaks] == [("patient", "P-A")]
+    assert found.compared["patient"] == 1
+    assert found.without_patient == 1
+    assert audit_subjects(lake, "row", [fold], patients={"r1": "P-A", "r2": "P-B", "r3": "P-B"}).holds
+
+
 def test_the_section_says_what_could_not_be_known() -> None:
     section = describe_audit(audit([PARTS], CLEAN, images=10, measured=4))
     rows = {row[0]: row[1:] for row in section.tables[0].rows}

@@ -35,8 +35,9 @@ def mine_table(table: FeatureTable, task: MiningTask, tick: Tick | None = None) 
     """
     # One thread: the matrices are small, threads beyond the free cores cost many times the work, and results
     # do not depend on how many there are.
+    carry_out = task.how.load()  # before the limit, which holds only for libraries that are loaded already
     with threadpool_limits(limits=1):
-        mined: Mined = task.how.load()(table, task, tick if tick is not None else _quiet)
+        mined: Mined = carry_out(table, task, tick if tick is not None else _quiet)
     return mined
 
 
