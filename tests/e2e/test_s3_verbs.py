@@ -20,6 +20,7 @@ from voxlake.core.run import Run
 from voxlake.evaluation.evaluate import evaluate
 from voxlake.evaluation.report import report
 from voxlake.exchange.export import export
+from voxlake.features.measure import measure
 from voxlake.lake.changes import changes
 from voxlake.lake.check import check
 from voxlake.lake.cohort_diff import cohort_diff
@@ -43,6 +44,8 @@ from voxlake.lake.rekey import keys_rekey
 from voxlake.lake.rotate import keys_rotate
 from voxlake.lake.verify import verify
 from voxlake.lake.withdrawals import withdraw
+from voxlake.learning.mine import mine
+from voxlake.learning.mining import load_mining_task
 from voxlake.learning.predict import predict
 from voxlake.learning.task import load_task
 from voxlake.learning.train import train
@@ -95,6 +98,18 @@ batch_size = 4
 threads = 1
 """
 )
+MINING = """
+name = "groups"
+kind = "clustering"
+cohort = "all"
+level = "series"
+
+[[inputs]]
+source = "features"
+
+[options]
+clusters = 2
+"""
 NO_LAKE = {
     "deidentify": "it reads files and writes files",
     "demo": "it makes a lake in its own folder and calls other verbs, which are here",
@@ -208,6 +223,23 @@ def segmented(at: Place) -> Any:
     runs = [segment(cohort, plan=MASK_PLAN, engine="serial", progress=False) for _ in "ab"]
     masks = "select series_instance_uid, kind, labels, shards, shape from masks order by all"
     return [counted(run) for run in runs], at.rows(masks)
+
+
+def measured(at: Place) -> Any:
+    cohort = get_cohort(at.lake, "all")
+    volumes = load_plan(PLAN)
+    runs = [
+        measure(cohort, plan="image-statistics", volumes=volumes, engine="serial", progress=False)
+        for _ in "ab"
+    ]
+    numbers = "select series_instance_uid, family, feature, value, unit from features order by all"
+    return [counted(run) for run in runs], at.rows(numbers)
+
+
+def mined(at: Place) -> Any:
+    runs = [mine(at.lake, load_mining_task(MINING), progress=False) for _ in "ab"]
+    said = "select subject, class, part from predictions where subject_level = 'series' order by all"
+    return [counted(run) for run in runs], at.rows(said)
 
 
 def sent_out(at: Place) -> Any:
@@ -389,6 +421,8 @@ CASES: dict[str, Callable[[Place], Any]] = {
     "prepare": prepared,
     "segment": segmented,
     "export": sent_out,
+    "measure": measured,
+    "mine": mined,
     "models import": brought,
     "models list": lambda at: models_list(at.lake),
     "train": trained,

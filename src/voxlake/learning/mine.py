@@ -32,7 +32,13 @@ __all__ = ["mine"]
 _LIBRARIES = ("scikit-learn", "numpy", "scipy", "skops", "statsmodels", "faiss-cpu")
 
 
-def mine(lake: Lake, task: str | Path | MiningTask, *, progress: bool | None = None) -> Run:
+def mine(
+    lake: Lake,
+    task: str | Path | MiningTask,
+    *,
+    progress: bool | None = None,
+    metrics: str | Path | None = None,
+) -> Run:
     """Mine a table: classify, regress, cluster, reduce, find similar cases, associations, drift.
 
     The columns are features, header values, labels, embeddings and tables from outside. Patients are kept
@@ -47,6 +53,8 @@ def mine(lake: Lake, task: str | Path | MiningTask, *, progress: bool | None = N
         TOML file, or a task.
     progress : bool, optional
         Whether to show a progress bar; by default only on a terminal.
+    metrics : path, optional
+        File that says how the run goes, for Prometheus; written every few seconds.
 
     Returns
     -------
@@ -75,7 +83,7 @@ def mine(lake: Lake, task: str | Path | MiningTask, *, progress: bool | None = N
         "cohort": None if cohort is None else f"{cohort.name}@{cohort.version}",
         "cohort_id": None if cohort is None else cohort.cohort_id,
     }
-    with start_run(lake, "mine", arguments) as recorder:
+    with start_run(lake, "mine", arguments, metrics=metrics) as recorder:
         table = gather_table(lake, job, cohort)
         if cohort is not None:
             account_withdrawn(cohort, recorder)
