@@ -18,7 +18,8 @@ from voxlake.lake.label import label
 from voxlake.lake.lake import Lake
 from voxlake.lake.lineage import trace, verify_inputs
 from voxlake.learning import train as training
-from voxlake.learning.model import get_model, model_path
+from voxlake.learning.model import get_model
+from voxlake.learning.model_files import model_path
 from voxlake.learning.predict import predict
 from voxlake.learning.task import Task, load_task
 from voxlake.learning.train import train
@@ -91,6 +92,7 @@ def test_every_verb_to_the_report(ready: Lake, tmp_path: Path) -> None:
 
     model = get_model(ready, "nodule")
     assert model.model_id == run.result["model"]
+    assert (model.row["kind"], model.row["task_kind"]) == ("network", "classification")
     split = json.loads(ready.objects.get(model_path(model.model_id, "split.json")))
     patient = dict(ready.sql("select volume_id, patient_id from volumes").rows())
     for fold in split["folds"]:

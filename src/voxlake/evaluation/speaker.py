@@ -8,11 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from voxlake.core.errors import NotFoundError, UsageError
-from voxlake.core.hints import hint
 from voxlake.evaluation.content import TextBlock
 from voxlake.lake.lake import Lake
-from voxlake.learning.model import get_model, model_path
+from voxlake.learning.model_files import find_model, model_path
 
 __all__ = ["Speaker", "get_speaker"]
 
@@ -94,23 +92,17 @@ def get_speaker(lake: Lake, name: str) -> Speaker:
     NotFoundError
         There is no such model; a near miss is named.
     UsageError
-        Several identifiers begin so.
+        Several identifiers begin so, or the model is a pre-trained network, which makes masks only.
     """
     rows = lake.sql("select * from models order by committed_at desc").dicts()
-    by_task = [row for row in rows if row["task"] == name]
-    by_id = [row for row in rows if row["model_id"].startswith(name)]
-    if not by_task and len(by_id) > 1:
-        raise UsageError(f"{len(by_id)} models begin with '{name}'; give more characters")
-    found = (by_task or by_id)[:1]
-    if not found:
-        known = (
-            hint(name, [row["task"] for row in rows]) or "; make one with `voxlake train` or `voxlake mine`"
-        )
-        raise NotFoundError(f"no model '{name}'{known}")
-    return _mined(lake, found[0]) if found[0]["kind"] == "table" else _trained(lake, found[0])
+    row = find_model(rows, name, make="train` or `voxlake mine")
+    return _mined(lake, row) if row["kind"] == "table" else _trained(lake, row)
 
 
 def _trained(lake: Lake, row: Mapping[str, Any]) -> Speaker:
+    # Loads torch, which is not there where only tables are mined.
+    from voxlake.learning.model import get_model
+
     model = get_model(lake, row["model_id"])
     flat = model.task.network["dimensions"] == 2
     return Speaker(

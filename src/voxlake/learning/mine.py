@@ -18,9 +18,9 @@ from voxlake.lake.cohorts import Cohort, get_cohort
 from voxlake.lake.lake import Lake
 from voxlake.lake.recorder import Recorder, start_run
 from voxlake.lake.withdrawals import account_withdrawn
-from voxlake.learning.mined import mined_path
 from voxlake.learning.mined_rows import embedding_rows, mined_prediction_rows
 from voxlake.learning.mining import MiningTask, load_mining_task
+from voxlake.learning.model_files import model_path
 from voxlake.learning.tables.gather import gather_table, table_identifier
 from voxlake.learning.tables.inputs import FileInput
 from voxlake.learning.tables.mine import mine_table
@@ -154,7 +154,7 @@ class _Work:
             **mined.artefacts,
         }
         for name, data in files.items():
-            self.recorder.lake.objects.put(mined_path(self.model_id, name), data)
+            self.recorder.lake.objects.put(model_path(self.model_id, name), data)
         card = {
             "kind": "table",
             "task_kind": self.task.kind,
@@ -174,7 +174,7 @@ class _Work:
             "code_version": version("voxlake"),
             "libraries": {name: version(name) for name in _LIBRARIES},
         }
-        self.recorder.lake.objects.put(mined_path(self.model_id, "card.json"), json.dumps(card).encode())
+        self.recorder.lake.objects.put(model_path(self.model_id, "card.json"), json.dumps(card).encode())
 
     def _row(self, mined: Mined, seconds: float) -> dict[str, Any]:
         return {

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from voxlake.core.digest import digest_bytes
-from voxlake.core.errors import IntegrityError, NotFoundError, UsageError
+from voxlake.core.errors import IntegrityError, NotFoundError
 from voxlake.core.hints import hint
 from voxlake.lake.lake import Lake
 from voxlake.learning.mining import MiningTask, load_mining_task
-from voxlake.networks.pretrained import PRETRAINED
+from voxlake.learning.model_files import find_model, model_path
 
-__all__ = ["MinedModel", "find_model", "get_mined", "mined_path"]
+__all__ = ["MinedModel", "get_mined"]
 
 
 @dataclass(frozen=True)
@@ -61,51 +61,10 @@ class MinedModel:
         artefacts = self.card["artefacts"]
         if name not in artefacts:
             raise NotFoundError(f"the model has no file '{name}'{hint(name, artefacts)}")
-        data = self.lake.objects.get(mined_path(self.model_id, name))
+        data = self.lake.objects.get(model_path(self.model_id, name))
         if digest_bytes(data) != artefacts[name]:
             raise IntegrityError(f"file '{name}' of model {self.model_id[:12]} is not what was stored")
         return data
-
-
-def mined_path(model_id: str, name: str) -> str:
-    """Where a file of a model lies in the lake."""
-    return f"models/{model_id}/{name}"
-
-
-def find_model(rows: Sequence[Mapping[str, Any]], name: str, *, make: str) -> Mapping[str, Any]:
-    """The model of a name among rows of `models`, newest first.
-
-    Parameters
-    ----------
-    rows : sequence of mapping
-        Models.
-    name : str
-        Name of a task (the newest of that name), identifier, or its first characters.
-    make : str
-        Verb that makes such models, for the message.
-
-    Raises
-    ------
-    NotFoundError
-        There is no such model; a near miss is named.
-    UsageError
-        Several identifiers begin so, or the model is a pre-trained network, which makes masks only.
-    """
-    by_task = [row for row in rows if row["task"] == name]
-    by_id = [row for row in rows if row["model_id"].startswith(name)]
-    if not by_task and len(by_id) > 1:
-        raise UsageError(f"{len(by_id)} models begin with '{name}'; give more characters")
-    found = (by_task or by_id)[:1]
-    pretrained = found[0]["task"] if found else name
-    if pretrained in PRETRAINED:
-        raise UsageError(
-            f"'{pretrained}' is a pre-trained network that makes masks; name it in a mask plan "
-            '(method = "pretrained") and run `voxlake segment`'
-        )
-    if not found:
-        known = hint(name, [row["task"] for row in rows]) or f"; make one with `voxlake {make}`"
-        raise NotFoundError(f"no model '{name}'{known}")
-    return found[0]
 
 
 def get_mined(lake: Lake, name: str) -> MinedModel:
@@ -120,6 +79,6 @@ def get_mined(lake: Lake, name: str) -> MinedModel:
     """
     rows = lake.sql("select * from models where kind = 'table' order by committed_at desc").dicts()
     row = find_model(rows, name, make="mine")
-    task = load_mining_task(lake.objects.get(mined_path(row["model_id"], "task.toml")).decode())
-    card = json.loads(lake.objects.get(mined_path(row["model_id"], "card.json")))
+    task = load_mining_task(lake.objects.get(model_path(row["model_id"], "task.toml")).decode())
+    card = json.loads(lake.objects.get(model_path(row["model_id"], "card.json")))
     return MinedModel(lake, row, task, card)

@@ -16,12 +16,12 @@ from voxlake.core.errors import UsageError
 from voxlake.core.plan import Plan
 from voxlake.lake.lake import Lake
 from voxlake.learning.inference import predict_probabilities
-from voxlake.learning.mined import find_model
+from voxlake.learning.model_files import find_model, model_path
 from voxlake.learning.task import Task, load_task
 from voxlake.networks.registry import build
 from voxlake.networks.weights import weights_from_bytes
 
-__all__ = ["Model", "get_model", "model_path"]
+__all__ = ["Model", "get_model"]
 
 
 @dataclass(frozen=True)
@@ -108,11 +108,6 @@ class Model:
             )
         folds = range(int(self.row["folds"]))
         return np.stack([predict_probabilities(self.network(fold), images) for fold in folds])
-
-
-def model_path(model_id: str, name: str) -> str:
-    """Where a file of a model lies in the lake."""
-    return f"models/{model_id}/{name}"
 
 
 def get_model(lake: Lake, name: str) -> Model:

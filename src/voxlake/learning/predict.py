@@ -8,7 +8,8 @@ from voxlake.core.errors import UsageError
 from voxlake.core.run import Run
 from voxlake.lake.cohorts import Cohort
 from voxlake.lake.lake import Lake
-from voxlake.learning.mined import find_model, get_mined
+from voxlake.learning.mined import get_mined
+from voxlake.learning.model_files import find_model
 
 __all__ = ["predict"]
 

@@ -16,7 +16,8 @@ from voxlake.lake.recorder import Recorder, start_run
 from voxlake.lake.resolve import Resolved, resolve_labels
 from voxlake.lake.withdrawals import account_withdrawn
 from voxlake.learning.gather import group_of, images_of
-from voxlake.learning.model import Model, get_model, model_path
+from voxlake.learning.model import Model, get_model
+from voxlake.learning.model_files import model_path
 from voxlake.learning.rows import Spoken, prediction_rows
 from voxlake.volumes.read import volume_rows
 

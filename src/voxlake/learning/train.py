@@ -22,7 +22,7 @@ from voxlake.learning.data import derived_seed
 from voxlake.learning.gather import Gathered, gather
 from voxlake.learning.inference import predict_probabilities
 from voxlake.learning.loop import fit
-from voxlake.learning.model import model_path
+from voxlake.learning.model_files import model_path
 from voxlake.learning.rows import Spoken, prediction_rows
 from voxlake.learning.split import Fold, Split, make_split
 from voxlake.learning.task import Task, load_task
@@ -251,7 +251,9 @@ def _fit(
 def _model_row(job: _Training, parameters: int, seconds: float) -> dict[str, Any]:
     return {
         "model_id": job.model_id,
+        "kind": "network",
         "task": job.task.name,
+        "task_kind": job.task.kind,
         "task_digest": job.task.digest(),
         "cohort_id": job.cohort.cohort_id,
         "plan_digest": job.plan_digest,

@@ -139,7 +139,9 @@ def _keep(objects: Objects, model: KnownModel, weights: bytes) -> dict[str, Any]
     network = load_network(model, weights, sha256=digest_bytes(weights))
     return {
         "model_id": model.model_id,
+        "kind": "network",
         "task": model.name,
+        "task_kind": "segmentation",
         "plan_digest": plan.digest(),
         "classes": ["background", *(label.name for label in model.labels)],
         "folds": 1,

@@ -15,7 +15,7 @@ from voxlake.core.digest import digest_json
 from voxlake.lake.cohorts import select
 from voxlake.lake.ingest import ingest
 from voxlake.lake.lake import Lake, open_lake
-from voxlake.learning.model import model_path
+from voxlake.learning.model_files import model_path
 from voxlake.sources.phantoms import Phantoms
 from voxlake.store.keys import LakeKey
 

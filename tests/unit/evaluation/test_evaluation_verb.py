@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +22,14 @@ from voxlake.metrics.delong import delong_test
 Rows = list[dict[str, Any]]
 Plant = Callable[..., str]
 MakeRows = Callable[..., Rows]
+
+
+def test_evaluation_does_not_need_torch() -> None:
+    """Who mines tables only has no torch."""
+    script = (
+        "import sys; sys.modules['torch'] = None; import voxlake.evaluation.report, voxlake.learning.mine"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def row_names(count: int) -> list[str]:

@@ -16,8 +16,9 @@ from voxlake.lake.ingest import ingest
 from voxlake.lake.lake import Lake
 from voxlake.lake.withdrawals import withdraw
 from voxlake.learning.mine import mine
-from voxlake.learning.mined import get_mined, mined_path
+from voxlake.learning.mined import get_mined
 from voxlake.learning.mining import MiningTask, load_mining_task
+from voxlake.learning.model_files import model_path
 from voxlake.learning.predict import predict
 from voxlake.learning.tables.gather import gather_table
 from voxlake.learning.tables.subjects import find_subjects
@@ -109,7 +110,7 @@ def test_a_table_from_outside_is_mined_once_and_speaks_about_others(
         predict(lake, "marks", str(tmp_path / "less.csv"))
     with pytest.raises(NotFoundError, match="did you mean 'marks'"):
         predict(lake, "mark5", str(tmp_path / "more.csv"))
-    path = mined_path(run.result["model"], "final.skops")
+    path = model_path(run.result["model"], "final.skops")
     lake.objects.put(path, lake.objects.get(path)[:-1] + b"x")
     _write(tmp_path / "last.csv", range(50, 52))
     with pytest.raises(IntegrityError, match="not what was stored"):
@@ -136,7 +137,7 @@ def _check_model(lake: Lake, model: str) -> None:
     kept = "".join(lake.objects.get(path).decode("latin-1") for path in lake.objects.list(f"models/{model}/"))
     assert "Name^" not in kept
     assert "marks.csv" not in kept
-    split = json.loads(lake.objects.get(mined_path(model, "split.json")))
+    split = json.loads(lake.objects.get(model_path(model, "split.json")))
     assert len({one for fold in split["folds"] for one in fold["test"]}) == 47
 
 

@@ -87,6 +87,7 @@ def test_networks_are_imported_once(new_lake: Callable[..., Lake], realdata: Pat
     assert run.result["models"] == sorted(PRETRAINED)
     assert models_import(lake, realdata / "brainchop_models").counts == {"seen": 8, "already": 8}
     assert all(row["imported"] for row in models_list(lake))
+    assert lake.sql("select distinct kind, task_kind from models").rows() == [("network", "segmentation")]
     rows = lake.sql("select task, classes, parameters, plan_digest from models order by task").dicts()
     assert [row["task"] for row in rows] == sorted(PRETRAINED)
     assert rows[-2]["classes"] == ["background", "White Matter", "Grey Matter"]
