@@ -75,7 +75,7 @@ class Model:
             self.task.network_name,
             self.task.network_settings,
             in_channels=int(self.card["channels"]),
-            classes=len(self.classes),
+            outputs=len(self.classes),
             shape=tuple(self.card["shape"]),
             seed=0,
         )

@@ -190,7 +190,7 @@ def _fold(
         task.network_name,
         task.network_settings,
         in_channels=samples.channels,
-        classes=len(samples.classes),
+        outputs=len(samples.classes),
         shape=samples.shape,
         seed=seed,
     )

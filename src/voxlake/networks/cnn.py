@@ -78,7 +78,7 @@ class CNNSettings(Settings):
         return sizes if isinstance(sizes, tuple) else (sizes,) * len(self.blocks)
 
 
-def build_cnn(settings: CNNSettings, *, in_channels: int, classes: int, shape: Sequence[int]) -> nn.Module:
+def build_cnn(settings: CNNSettings, *, in_channels: int, outputs: int, shape: Sequence[int]) -> nn.Module:
     """Build the network.
 
     Parameters
@@ -87,7 +87,7 @@ def build_cnn(settings: CNNSettings, *, in_channels: int, classes: int, shape: S
         What to build.
     in_channels : int
         Channels of the input, C.
-    classes : int
+    outputs : int
         Number of outputs, K.
     shape : sequence of int
         Extent of the input: (H, W), or (D, H, W) with three dimensions.
@@ -121,7 +121,7 @@ def build_cnn(settings: CNNSettings, *, in_channels: int, classes: int, shape: S
     for size in settings.hidden:
         layers += [nn.Dropout(settings.dropout), nn.Linear(features, size), activation(settings.activation)]
         features = size
-    layers += [nn.Dropout(settings.dropout), nn.Linear(features, classes)]
+    layers += [nn.Dropout(settings.dropout), nn.Linear(features, outputs)]
     return nn.Sequential(*layers)
 
 

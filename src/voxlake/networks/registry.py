@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from voxlake.core.errors import SettingsError
 from voxlake.core.hints import hint
@@ -15,7 +15,10 @@ from voxlake.networks.cnn import CNNSettings, build_cnn
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["NETWORKS", "Network", "build", "read_settings"]
+__all__ = ["NETWORKS", "Gives", "Network", "Takes", "build", "get_network", "read_settings"]
+
+Takes = Literal["image", "sequence", "table", "image and table"]
+Gives = Literal["vector", "map", "reconstruction"]
 
 
 @dataclass(frozen=True)
@@ -27,11 +30,18 @@ class Network:
     settings : type
         Class of its settings.
     build : callable
-        ``build(settings, *, in_channels, classes, shape) -> torch.nn.Module``.
+        ``build(settings, *, in_channels, outputs, shape) -> torch.nn.Module``.
+    takes : {"image", "sequence", "table", "image and table"}
+        What the module is called with: images or volumes (N, C, [D,] H, W); sequences
+        (N, T, C, [D,] H, W) or (N, T, F) and their lengths, int64 (N,); tables (N, F); images and a table.
+    gives : {"vector", "map", "reconstruction"}
+        What it returns: (N, K); (N, K, [D,] H, W), the extent of the input; or a `Reconstruction`.
     """
 
     settings: type[Settings]
     build: Callable[..., nn.Module]
+    takes: Takes = "image"
+    gives: Gives = "vector"
 
 
 NETWORKS: Mapping[str, Network] = MappingProxyType({"cnn": Network(CNNSettings, build_cnn)})
@@ -45,11 +55,11 @@ def read_settings(name: str, values: Mapping[str, Any], *, where: str = "network
     SettingsError
         No such network, or settings that do not fit it; the near miss is named.
     """
-    return _network(name, where).settings.read(values, where=f"{where} ({name})")
+    return get_network(name, where).settings.read(values, where=f"{where} ({name})")
 
 
 def build(
-    name: str, settings: Settings, *, in_channels: int, classes: int, shape: Sequence[int], seed: int
+    name: str, settings: Settings, *, in_channels: int, outputs: int, shape: Sequence[int], seed: int
 ) -> nn.Module:
     """Build a network with weights drawn from a seed; the global random state stays as it was.
 
@@ -61,7 +71,7 @@ def build(
         Of the class that belongs to the name.
     in_channels : int
         Channels of the input, C.
-    classes : int
+    outputs : int
         Number of outputs, K.
     shape : sequence of int
         Extent of the input: (H, W) or (D, H, W).
@@ -81,17 +91,24 @@ def build(
     # torch is an extra, and slow to load: settings can be read and checked without it
     import torch
 
-    network = _network(name, "network")
+    network = get_network(name)
     if not isinstance(settings, network.settings):
         raise SettingsError(
             f"network '{name}' takes {network.settings.__name__}, got {type(settings).__name__}"
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return network.build(settings, in_channels=in_channels, classes=classes, shape=tuple(shape))
+        return network.build(settings, in_channels=in_channels, outputs=outputs, shape=tuple(shape))
 
 
-def _network(name: str, where: str) -> Network:
+def get_network(name: str, where: str = "network") -> Network:
+    """A kind of network by name.
+
+    Raises
+    ------
+    SettingsError
+        There is none of that name; the near miss is named.
+    """
     if name not in NETWORKS:
         raise SettingsError(f"{where}: unknown network '{name}'{hint(name, NETWORKS)}")
     return NETWORKS[name]

@@ -48,7 +48,7 @@ def _samples(count: int = 48, seed: int = 0, shape: tuple[int, ...] = (12, 12)) 
 
 def _network(dimensions: int = 2, seed: int = 0, **changes: object) -> nn.Module:
     settings = CNNSettings.read({"dimensions": dimensions, "blocks": [4, 8], "dropout": 0.2, **changes})
-    return build("cnn", settings, in_channels=1, classes=2, shape=(12,) * dimensions, seed=seed)
+    return build("cnn", settings, in_channels=1, outputs=2, shape=(12,) * dimensions, seed=seed)
 
 
 def _settings(**changes: object) -> TrainingSettings:

@@ -23,7 +23,7 @@ def _parameters(network: nn.Module) -> int:
 def test_every_network_maps_images_to_logits_and_learns_from_all_its_parameters(name, dimensions):
     shape = (20, 22, 24)[-dimensions:]
     settings = read_settings(name, {"dimensions": dimensions, "blocks": [4, 8]})
-    network = build(name, settings, in_channels=2, classes=3, shape=shape, seed=0)
+    network = build(name, settings, in_channels=2, outputs=3, shape=shape, seed=0)
     logits = network(torch.randn(5, 2, *shape, generator=torch.Generator().manual_seed(1)))
     assert logits.shape == (5, 3)
     torch.autograd.backward(nn.functional.cross_entropy(logits, torch.tensor([0, 1, 2, 0, 1])))
@@ -52,7 +52,7 @@ def test_every_part_can_be_chosen(part, choice):
             dropout=0.1,
         )
         shape = (9,) * dimensions
-        network = build_cnn(settings, in_channels=1, classes=2, shape=shape)
+        network = build_cnn(settings, in_channels=1, outputs=2, shape=shape)
         logits = network(torch.randn(2, 1, *shape))
         assert logits.shape == (2, 2)
         assert torch.isfinite(logits).all()
@@ -62,14 +62,14 @@ def test_the_textbook_example_has_the_parameters_of_the_textbook():
     settings = CNNSettings(
         blocks=(32,), kernel_sizes=3, padding="valid", normalisation="none", head="flatten"
     )
-    network = build_cnn(settings, in_channels=1, classes=10, shape=(28, 28))
+    network = build_cnn(settings, in_channels=1, outputs=10, shape=(28, 28))
     # 32 kernels of 3 x 3 with bias; 13 x 13 x 32 values into ten outputs with bias
     assert _parameters(network) == 32 * 9 + 32 + 13 * 13 * 32 * 10 + 10
 
 
 def test_convolution_is_the_operation_of_the_textbook():
     settings = CNNSettings(blocks=(1,), normalisation="none", padding="valid", head="flatten")
-    network = build_cnn(settings, in_channels=1, classes=2, shape=(4, 4))
+    network = build_cnn(settings, in_channels=1, outputs=2, shape=(4, 4))
     image = torch.arange(16.0).view(1, 1, 4, 4)
     weight = network.state_dict()["0.0.weight"][0, 0]
     bias = network.state_dict()["0.0.bias"]
@@ -84,7 +84,7 @@ def test_convolution_is_the_operation_of_the_textbook():
 
 def test_residual_blocks_add_their_input():
     settings = CNNSettings(blocks=(3,), residual=True, normalisation="none", activation="relu")
-    block = build_cnn(settings, in_channels=3, classes=2, shape=(8, 8))[0]
+    block = build_cnn(settings, in_channels=3, outputs=2, shape=(8, 8))[0]
     for parameter in block.body.parameters():
         nn.init.zeros_(parameter)
     image = torch.randn(1, 3, 8, 8)
@@ -93,7 +93,7 @@ def test_residual_blocks_add_their_input():
 
 def test_group_normalisation_divides_the_channels():
     network = build_cnn(
-        CNNSettings(blocks=(12,), normalisation="group"), in_channels=1, classes=2, shape=(8, 8)
+        CNNSettings(blocks=(12,), normalisation="group"), in_channels=1, outputs=2, shape=(8, 8)
     )
     assert [part.num_groups for part in network.modules() if isinstance(part, nn.GroupNorm)] == [4]
 
@@ -101,7 +101,7 @@ def test_group_normalisation_divides_the_channels():
 def test_equal_seeds_give_equal_weights_and_leave_the_random_state_alone():
     before = torch.get_rng_state()
     first, again, other = (
-        build("cnn", CNNSettings(blocks=(4,)), in_channels=1, classes=2, shape=(8, 8), seed=seed)
+        build("cnn", CNNSettings(blocks=(4,)), in_channels=1, outputs=2, shape=(8, 8), seed=seed)
         for seed in (7, 7, 8)
     )
     assert torch.equal(torch.get_rng_state(), before)
@@ -114,15 +114,15 @@ def test_too_small_images_are_refused_with_the_block_that_fails():
     with pytest.raises(
         SettingsError, match=r"\(16, 12\) are too small for 4 blocks: block 4 ends with \(2, 1\)"
     ):
-        build_cnn(CNNSettings(), in_channels=1, classes=2, shape=(16, 12))
-    build_cnn(CNNSettings(), in_channels=1, classes=2, shape=(16, 16))
+        build_cnn(CNNSettings(), in_channels=1, outputs=2, shape=(16, 12))
+    build_cnn(CNNSettings(), in_channels=1, outputs=2, shape=(16, 16))
 
 
 def test_valid_padding_counts_towards_too_small():
     settings = CNNSettings(blocks=(4, 4), kernel_sizes=5, padding="valid")
-    build_cnn(settings, in_channels=1, classes=2, shape=(16, 16))
+    build_cnn(settings, in_channels=1, outputs=2, shape=(16, 16))
     with pytest.raises(SettingsError, match="block 2"):
-        build_cnn(settings, in_channels=1, classes=2, shape=(15, 15))
+        build_cnn(settings, in_channels=1, outputs=2, shape=(15, 15))
 
 
 @pytest.mark.parametrize(
@@ -148,10 +148,10 @@ def test_unknown_networks_and_foreign_settings_are_refused():
     with pytest.raises(SettingsError, match="did you mean 'cnn'"):
         read_settings("cn", {})
     with pytest.raises(SettingsError, match="2 axes"):
-        build_cnn(CNNSettings(dimensions=3), in_channels=1, classes=2, shape=(32, 32))
+        build_cnn(CNNSettings(dimensions=3), in_channels=1, outputs=2, shape=(32, 32))
     foreign = type("OtherSettings", (CNNSettings.__base__,), {})()
     with pytest.raises(SettingsError, match="takes CNNSettings, got OtherSettings"):
-        build("cnn", foreign, in_channels=1, classes=2, shape=(32, 32), seed=0)
+        build("cnn", foreign, in_channels=1, outputs=2, shape=(32, 32), seed=0)
 
 
 def test_settings_can_be_read_without_torch():
@@ -169,7 +169,7 @@ def test_settings_can_be_read_without_torch():
 )
 def test_global_heads_bring_each_channel_to_one_value(head, of_each_channel):
     settings = CNNSettings(dimensions=3, blocks=(3,), head=head)
-    network = build_cnn(settings, in_channels=1, classes=2, shape=(4, 6, 8)).eval()
+    network = build_cnn(settings, in_channels=1, outputs=2, shape=(4, 6, 8)).eval()
     volume = torch.randn(2, 1, 4, 6, 8)
     maps = network[1](network[0](volume))
     torch.testing.assert_close(network(volume), network[-1](of_each_channel(maps, dim=(2, 3, 4))))

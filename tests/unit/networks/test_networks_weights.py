@@ -22,7 +22,7 @@ from voxlake.networks.weights import (
 
 
 def _network(seed: int = 0, blocks: tuple[int, ...] = (4, 8)) -> nn.Module:
-    return build("cnn", CNNSettings(blocks=blocks), in_channels=1, classes=2, shape=(16, 16), seed=seed)
+    return build("cnn", CNNSettings(blocks=blocks), in_channels=1, outputs=2, shape=(16, 16), seed=seed)
 
 
 def _equal(first: nn.Module, second: nn.Module) -> bool:
