@@ -145,7 +145,9 @@ def ingested(at: Place) -> Any:
     (folder / "short.dcm").write_bytes(data[:-64])
     (folder / "text.txt").write_text("no image")
     again = ingest(at.lake, folder, PHANTOMS, compress="htj2k", engine="processes:1", progress=False)
-    ((uid,),) = at.rows("select sop_instance_uid from instances where rows = 20")
+    new = at.rows("select sop_instance_uid from instances where rows = 20")
+    assert len(new) == 1, counted(again)
+    uid = new[0][0]
     return counted(first), counted(again), original_bytes(at.lake, uid), read_frame(at.lake, uid).tolist()
 
 
