@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import date, datetime, time
+from datetime import UTC, date, datetime, time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -49,7 +49,7 @@ class Result:
         """Rows as tuples of Python values; times are in UTC."""
         if not self._table.num_columns:
             return [()] * len(self)
-        return list(zip(*(column.to_pylist() for column in self._table.columns), strict=True))
+        return list(zip(*(_values(column) for column in self._table.columns), strict=True))
 
     def dicts(self) -> list[dict[str, Any]]:
         """Rows as dictionaries; of columns with the same name the last one counts."""
@@ -110,6 +110,14 @@ def _plain_numbers(table: pa.Table) -> pa.Table:
             column = _number(table.column(place), field.type.scale)
             table = table.set_column(place, field.name, column)
     return table
+
+
+def _values(column: pa.ChunkedArray) -> list[Any]:
+    # PyArrow loads pandas, for most of a second, to name the time zone of a single value.
+    if not pa.types.is_timestamp(column.type) or column.type.tz is None:
+        return cast("list[Any]", column.to_pylist())
+    naive = column.cast(pa.timestamp(column.type.unit)).to_pylist()
+    return [None if value is None else value.replace(tzinfo=UTC) for value in naive]
 
 
 def _number(column: pa.ChunkedArray, scale: int) -> pa.ChunkedArray:
