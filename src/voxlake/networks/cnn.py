@@ -10,6 +10,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from voxlake.core.errors import SettingsError
 from voxlake.core.settings import Settings
+from voxlake.networks.shapes import check_axes
 
 if TYPE_CHECKING:
     from torch import nn
@@ -127,11 +128,7 @@ def build_cnn(settings: CNNSettings, *, in_channels: int, outputs: int, shape: S
 
 def _extents(settings: CNNSettings, shape: Sequence[int]) -> list[tuple[int, ...]]:
     """Extent of the input and after each block with its pooling."""
-    if len(shape) != settings.dimensions:
-        raise SettingsError(
-            f"a network with dimensions = {settings.dimensions} got images with {len(shape)} axes "
-            f"{tuple(shape)}: set dimensions = {len(shape)} or prepare other images"
-        )
+    check_axes(settings.dimensions, shape)
     extents = [tuple(shape)]
     for number, kernel in enumerate(settings.kernel_of_each_block(), 1):
         lost = settings.convolutions * (kernel - 1) if settings.padding == "valid" else 0

@@ -10,7 +10,21 @@ from typing import TYPE_CHECKING, Any, Literal
 from voxlake.core.errors import SettingsError
 from voxlake.core.hints import hint
 from voxlake.core.settings import Settings
+from voxlake.networks.attention_unet import AttentionUNetSettings, build_attention_unet
+from voxlake.networks.autoencoder import AutoencoderSettings, build_autoencoder
 from voxlake.networks.cnn import CNNSettings, build_cnn
+from voxlake.networks.convnext import ConvNeXtSettings, build_convnext
+from voxlake.networks.densenet import DenseNetSettings, build_densenet
+from voxlake.networks.efficientnet import EfficientNetSettings, build_efficientnet
+from voxlake.networks.fusion import FusionSettings, build_fusion
+from voxlake.networks.masked_autoencoder import MaskedAutoencoderSettings, build_masked_autoencoder
+from voxlake.networks.mlp import MLPSettings, build_mlp
+from voxlake.networks.recurrent import RecurrentSettings, build_recurrent
+from voxlake.networks.resnet import ResNetSettings, build_resnet
+from voxlake.networks.slices import SlicesSettings, build_slices
+from voxlake.networks.unet import UNetSettings, build_unet
+from voxlake.networks.variational import VariationalSettings, build_variational
+from voxlake.networks.vit import ViTSettings, build_vit
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,7 +58,27 @@ class Network:
     gives: Gives = "vector"
 
 
-NETWORKS: Mapping[str, Network] = MappingProxyType({"cnn": Network(CNNSettings, build_cnn)})
+NETWORKS: Mapping[str, Network] = MappingProxyType(
+    {
+        "attention_unet": Network(AttentionUNetSettings, build_attention_unet, gives="map"),
+        "autoencoder": Network(AutoencoderSettings, build_autoencoder, gives="reconstruction"),
+        "cnn": Network(CNNSettings, build_cnn),
+        "convnext": Network(ConvNeXtSettings, build_convnext),
+        "densenet": Network(DenseNetSettings, build_densenet),
+        "efficientnet": Network(EfficientNetSettings, build_efficientnet),
+        "fusion": Network(FusionSettings, build_fusion, takes="image and table"),
+        "masked_autoencoder": Network(
+            MaskedAutoencoderSettings, build_masked_autoencoder, gives="reconstruction"
+        ),
+        "mlp": Network(MLPSettings, build_mlp, takes="table"),
+        "recurrent": Network(RecurrentSettings, build_recurrent, takes="sequence"),
+        "resnet": Network(ResNetSettings, build_resnet),
+        "slices": Network(SlicesSettings, build_slices, takes="sequence"),
+        "unet": Network(UNetSettings, build_unet, gives="map"),
+        "variational": Network(VariationalSettings, build_variational, gives="reconstruction"),
+        "vit": Network(ViTSettings, build_vit),
+    }
+)
 
 
 def read_settings(name: str, values: Mapping[str, Any], *, where: str = "network") -> Settings:
@@ -70,18 +104,19 @@ def build(
     settings : Settings
         Of the class that belongs to the name.
     in_channels : int
-        Channels of the input, C.
+        Channels of the input, C; columns F of a table or of a sequence of vectors.
     outputs : int
         Number of outputs, K.
     shape : sequence of int
-        Extent of the input: (H, W) or (D, H, W).
+        Extent of the input without N and C: (H, W) or (D, H, W); (T, [D,] H, W) for a sequence of images and
+        (T,) for one of vectors; (F,) for a table; that of the image for an image and a table.
     seed : int
         Of the initial weights.
 
     Returns
     -------
     torch.nn.Module
-        Maps float32 (N, C, H, W) or (N, C, D, H, W) to logits (N, K).
+        Maps float32 inputs to float32 outputs, as `Network` says of what it takes and gives.
 
     Raises
     ------
