@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import os
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import settings
 
+from voxlake.lake.cohorts import select
+from voxlake.lake.ingest import ingest
 from voxlake.lake.lake import Lake, open_lake
 from voxlake.sources.phantoms import Phantoms
 from voxlake.store.keys import LakeKey
@@ -62,6 +68,55 @@ def lake(new_lake: Callable[..., Lake]) -> Lake:
     return new_lake()
 
 
+@pytest.fixture(scope="session")
+def lake_template(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    """Make a lake of small patients, half of them with a nodule, and a cohort of all, beside its key."""
+
+    @functools.cache
+    def make(patients: int) -> Path:
+        folder = tmp_path_factory.mktemp("template")
+        LakeKey(bytes(range(32))).save(folder / "key")
+        made = open_lake(folder / "lake", key=folder / "key")
+        ingest(made, _phantoms(patients), engine="serial")
+        select(made, "all")
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def lake_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], Lake]:
+    """Copy a folder with a lake and its key, with a home and caches of its own, and open the copy."""
+    monkeypatch.setattr(Path, "home", staticmethod(lambda: tmp_path))
+
+    def copy(template: Path) -> Lake:
+        shutil.copytree(template / "lake", tmp_path / "lake")
+        shutil.copy(template / "key", tmp_path / "key")
+        return open_lake(tmp_path / "lake", key=tmp_path / "key")
+
+    return copy
+
+
+@pytest.fixture(scope="session")
+def holding() -> Callable[[Lake, Iterable[str]], list[str]]:
+    """Find the files of a lake in which one of the names stands, tables read through their compression."""
+    return _holding
+
+
+def _holding(lake: Lake, names: Iterable[str]) -> list[str]:
+    root = lake.objects.local_path("")
+    assert root is not None
+    wanted = [name.encode() for name in names]
+    found = []
+    for file in sorted(path for path in root.rglob("*") if path.is_file()):
+        content = file.read_bytes()
+        if file.suffix == ".parquet":
+            content += json.dumps(pq.read_table(file).to_pylist(), default=str).encode()
+        if any(name in content for name in wanted):
+            found.append(str(file.relative_to(root)))
+    return found
+
+
 @pytest.fixture
 def waived() -> str:
     """A policy that lets pictures in."""
@@ -71,7 +126,11 @@ def waived() -> str:
 @pytest.fixture
 def phantoms() -> Phantoms:
     """Four small patients, half of them with a nodule."""
-    return Phantoms(patients=4, slices=8, rows=16, columns=16, second_study=0.0)
+    return _phantoms(4)
+
+
+def _phantoms(patients: int) -> Phantoms:
+    return Phantoms(patients=patients, slices=8, rows=16, columns=16, second_study=0.0)
 
 
 @pytest.fixture(scope="session")

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from voxlake.core.digest import digest_json
-from voxlake.core.errors import GeometryError, NotFoundError, SettingsError
-from voxlake.core.hints import hint
+from voxlake.core.errors import GeometryError, SettingsError
 from voxlake.core.mask_grid import carry_back
 from voxlake.core.mask_step import MaskEdit, MaskStep
 from voxlake.core.mends import Mends
 from voxlake.core.plan import Plan
+from voxlake.core.registry import read_entry
 from voxlake.core.settings import Settings
 from voxlake.core.step import Step
-from voxlake.core.toml import to_toml
+from voxlake.core.toml import check_keys, load_tables, rows_of, to_toml
 from voxlake.core.volume import Label, Mask, Volume
 
 __all__ = ["MaskPlan"]
 
 _KEYS = ("version", "geometry", "steps", "segment", "clean", "labels")
 _NO_MENDS = Mends()
-_Part = TypeVar("_Part", MaskStep, MaskEdit)
 
 
 class _LabelTable(Settings):
@@ -140,11 +138,7 @@ class MaskPlan:
             No TOML, an unknown method, edit, step or key (the near miss is named), or a value that does not
             fit.
         """
-        text, where = _read(source)
-        try:
-            tables = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise SettingsError(f"{where} is not valid TOML: {error}") from None
+        tables, where, _ = load_tables(source, "mask plan")
         return cls.from_tables(tables, steps=steps, methods=methods, edits=edits, where=where)
 
     @classmethod
@@ -158,9 +152,7 @@ class MaskPlan:
         where: str = "mask plan",
     ) -> Self:
         """Read a mask plan from parsed TOML."""
-        unknown = sorted(set(tables) - set(_KEYS))
-        if unknown:
-            raise SettingsError(f"{where}: unknown key '{unknown[0]}'{hint(unknown[0], _KEYS)}")
+        check_keys(tables, _KEYS, where)
         before = {key: tables[key] for key in ("geometry", "steps") if key in tables}
         plan = Plan.from_tables(before, steps=steps, where=where)
         method = tables.get("segment")
@@ -169,12 +161,12 @@ class MaskPlan:
         version = tables.get("version", 1)
         if not isinstance(version, int) or isinstance(version, bool) or version < 1:
             raise SettingsError(f"{where}: 'version' must be a whole number of at least 1")
-        clean = enumerate(_rows(tables, "clean", where), 1)
-        labels = enumerate(_rows(tables, "labels", where), 1)
+        clean = enumerate(rows_of(tables, "clean", where), 1)
+        labels = enumerate(rows_of(tables, "labels", where), 1)
         return cls(
-            _named(method, "method", methods, f"{where}, segment"),
+            read_entry(method, "method", methods, f"{where}, segment"),
             plan.steps,
-            tuple(_named(row, "edit", edits, f"{where}, clean {n}") for n, row in clean),
+            tuple(read_entry(row, "edit", edits, f"{where}, clean {n}") for n, row in clean),
             tuple(_label(row, f"{where}, label {n}") for n, row in labels),
             plan.geometry,
             version,
@@ -194,35 +186,6 @@ class MaskPlan:
     def to_toml(self) -> str:
         """TOML text that `from_toml` reads back to an equal mask plan."""
         return to_toml(self.to_tables())
-
-
-def _read(source: str | Path) -> tuple[str, str]:
-    if isinstance(source, str) and "\n" in source:
-        return source, "mask plan"
-    path = Path(source)
-    try:
-        return path.read_text(encoding="utf-8"), f"mask plan '{path.name}'"
-    except UnicodeDecodeError:
-        raise SettingsError(f"mask plan '{path.name}' is not UTF-8 text") from None
-    except OSError:
-        raise NotFoundError(f"no mask plan file '{path}'; give a path to a TOML file") from None
-
-
-def _rows(tables: Mapping[str, Any], key: str, where: str) -> Sequence[Mapping[str, Any]]:
-    rows = tables.get(key, [])
-    if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
-        raise SettingsError(f"{where}: '{key}' must be a list of tables ([[{key}]])")
-    return rows
-
-
-def _named(row: Mapping[str, Any], key: str, known: Mapping[str, type[_Part]], where: str) -> _Part:
-    settings = dict(row)
-    name = settings.pop(key, None)
-    if not isinstance(name, str):
-        raise SettingsError(f"{where}: missing key '{key}'{hint('', known)}")
-    if name not in known:
-        raise SettingsError(f"{where}: unknown {key} '{name}'{hint(name, known)}")
-    return known[name].read(settings, where=f"{where} ({name})")
 
 
 def _label(row: Mapping[str, Any], where: str) -> Label:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from voxlake.core.digest import digest_json
-from voxlake.core.errors import NotFoundError, SettingsError
-from voxlake.core.hints import hint
+from voxlake.core.errors import SettingsError
 from voxlake.core.mends import Mends
+from voxlake.core.registry import read_entry
 from voxlake.core.step import Step
-from voxlake.core.toml import to_toml
+from voxlake.core.toml import check_keys, load_tables, rows_of, to_toml
 from voxlake.core.volume import Volume
 
 __all__ = ["Plan"]
@@ -81,11 +80,7 @@ class Plan:
         SettingsError
             No TOML, an unknown step or key (the near miss is named), or a value that does not fit.
         """
-        text, where = _read(source)
-        try:
-            tables = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise SettingsError(f"{where} is not valid TOML: {error}") from None
+        tables, where, _ = load_tables(source, "plan")
         return cls.from_tables(tables, steps=steps, where=where)
 
     @classmethod
@@ -93,17 +88,13 @@ class Plan:
         cls, tables: Mapping[str, Any], *, steps: Mapping[str, type[Step]], where: str = "plan"
     ) -> Self:
         """Read a plan from parsed TOML, ``{"geometry": {...}, "steps": [{"step": name, ...}, ...]}``."""
-        unknown = sorted(set(tables) - set(_KEYS))
-        if unknown:
-            raise SettingsError(f"{where}: unknown key '{unknown[0]}'{hint(unknown[0], _KEYS)}")
-        rows = tables.get("steps", [])
-        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise SettingsError(f"{where}: 'steps' must be a list of tables ([[steps]])")
+        check_keys(tables, _KEYS, where)
+        rows = rows_of(tables, "steps", where)
         mends = tables.get("geometry", {})
         if not isinstance(mends, dict):
             raise SettingsError(f"{where}: 'geometry' must be a table ([geometry])")
         return cls(
-            tuple(_step(row, steps, f"{where}, step {n}") for n, row in enumerate(rows, 1)),
+            tuple(read_entry(row, "step", steps, f"{where}, step {n}") for n, row in enumerate(rows, 1)),
             Mends.read(mends, where=f"{where}, geometry"),
         )
 
@@ -122,33 +113,3 @@ class Plan:
     def to_toml(self) -> str:
         """TOML text that `from_toml` reads back to an equal plan."""
         return to_toml(self.to_tables())
-
-
-def _read(source: str | Path) -> tuple[str, str]:
-    if isinstance(source, str) and "\n" in source:
-        return source, "plan"
-    path = Path(source)
-    if not _is_file(path):
-        raise NotFoundError(f"no plan file '{path}'; give a path to a TOML file")
-    try:
-        return path.read_text(encoding="utf-8"), f"plan '{path.name}'"
-    except UnicodeDecodeError:
-        raise SettingsError(f"plan '{path.name}' is not UTF-8 text") from None
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:
-        # One line of TOML is too long for a file name.
-        return False
-
-
-def _step(row: Mapping[str, Any], steps: Mapping[str, type[Step]], where: str) -> Step:
-    settings = dict(row)
-    name = settings.pop("step", None)
-    if not isinstance(name, str):
-        raise SettingsError(f"{where}: missing key 'step', the name of the step{hint('', steps)}")
-    if name not in steps:
-        raise SettingsError(f"{where}: unknown step '{name}'{hint(name, steps)}")
-    return steps[name].read(settings, where=f"{where} ({name})")

@@ -55,6 +55,7 @@ REASONS = MappingProxyType(
         "mask_plane": "Contours that are not parallel to the slices of the image.",
         "mask_empty": "The region has no closed contour.",
         "missing_array": "A prepared array or one of its shards is not in the lake.",
+        "no_date": "A study has no date, so that the visits of its patient have no order.",
         "no_label": "No label for the target of the task.",
         "label_conflict": "Readers or files give different labels for the same subject.",
         "shape_mismatch": "The prepared array does not have the shape that the network expects.",

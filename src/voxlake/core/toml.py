@@ -1,15 +1,94 @@
-"""Writing TOML: the standard library only reads it."""
+"""TOML: read from a file or from text with errors that say what is wrong, and written."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from typing import Any
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from voxlake.core.errors import SettingsError
+from voxlake.core.errors import NotFoundError, SettingsError
+from voxlake.core.hints import hint
 
-__all__ = ["to_toml"]
+__all__ = ["TomlTables", "check_keys", "load_tables", "rows_of", "to_toml"]
+
+
+class TomlTables(NamedTuple):
+    """Parsed TOML and where it came from.
+
+    Parameters
+    ----------
+    values : dict
+        The tables.
+    where : str
+        What was read, for messages: ``"plan"`` or ``"plan 'mr.toml'"``.
+    folder : Path or None
+        Folder of the file, to which paths in it are relative; None for text.
+    """
+
+    values: dict[str, Any]
+    where: str
+    folder: Path | None
+
+
+def load_tables(source: str | Path, what: str) -> TomlTables:
+    """Read TOML.
+
+    Parameters
+    ----------
+    source : path or str
+        A file, or TOML text (anything with a line break).
+    what : str
+        What it should be, for messages: ``"plan"``.
+
+    Raises
+    ------
+    NotFoundError
+        The file is not there.
+    SettingsError
+        No UTF-8 text, or no TOML.
+    """
+    if isinstance(source, str) and "\n" in source:
+        return TomlTables(_parse(source, what), what, None)
+    path = Path(source)
+    where = f"{what} '{path.name}'"
+    if not _is_file(path):
+        raise NotFoundError(f"no {what} file '{path}'; give a path to a TOML file")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise SettingsError(f"{where} is not UTF-8 text") from None
+    return TomlTables(_parse(text, where), where, path.parent)
+
+
+def check_keys(tables: Mapping[str, Any], known: Iterable[str], where: str) -> None:
+    """Refuse a table with a key that is none of the known ones.
+
+    Raises
+    ------
+    SettingsError
+        Names the first such key and its near miss.
+    """
+    names = tuple(known)
+    unknown = sorted(set(tables) - set(names))
+    if unknown:
+        raise SettingsError(f"{where}: unknown key '{unknown[0]}'{hint(unknown[0], names)}")
+
+
+def rows_of(tables: Mapping[str, Any], key: str, where: str) -> Sequence[Mapping[str, Any]]:
+    """A list of tables, ``[[key]]``; empty if the key is absent.
+
+    Raises
+    ------
+    SettingsError
+        Something else stands under the key.
+    """
+    rows = tables.get(key, [])
+    if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
+        raise SettingsError(f"{where}: '{key}' must be a list of tables ([[{key}]])")
+    return rows
 
 
 def to_toml(values: Mapping[str, Any]) -> str:
@@ -21,6 +100,21 @@ def to_toml(values: Mapping[str, Any]) -> str:
         A value has no TOML form.
     """
     return "\n".join(_table(values, ())).strip() + "\n"
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        # One line of TOML is too long for a file name.
+        return False
+
+
+def _parse(text: str, where: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{where} is not valid TOML: {error}") from None
 
 
 def _table(values: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:

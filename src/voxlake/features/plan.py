@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,10 +11,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field
 
 from voxlake.core.digest import digest_json
-from voxlake.core.errors import NotFoundError, SettingsError
-from voxlake.core.hints import hint
+from voxlake.core.errors import SettingsError
+from voxlake.core.registry import read_entry
 from voxlake.core.settings import Settings
-from voxlake.core.toml import to_toml
+from voxlake.core.toml import check_keys, load_tables, rows_of, to_toml
 from voxlake.features.family import Family
 
 __all__ = ["FeaturePlan"]
@@ -89,11 +88,7 @@ class FeaturePlan:
         SettingsError
             No TOML, an unknown family or key (the near miss is named), or a value that does not fit.
         """
-        text, where = _read(source)
-        try:
-            tables = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise SettingsError(f"{where} is not valid TOML: {error}") from None
+        tables, where, _ = load_tables(source, "feature plan")
         return cls.from_tables(tables, families=families, where=where)
 
     @classmethod
@@ -101,14 +96,14 @@ class FeaturePlan:
         cls, tables: Mapping[str, Any], *, families: Mapping[str, type[Family]], where: str = "feature plan"
     ) -> Self:
         """Read a feature plan from parsed TOML."""
-        unknown = sorted(set(tables) - set(_KEYS))
-        if unknown:
-            raise SettingsError(f"{where}: unknown key '{unknown[0]}'{hint(unknown[0], _KEYS)}")
-        rows = tables.get("families", [])
-        if not isinstance(rows, list) or not rows or not all(isinstance(row, Mapping) for row in rows):
+        check_keys(tables, _KEYS, where)
+        rows = rows_of(tables, "families", where)
+        if not rows:
             raise SettingsError(f"{where}: 'families' must be a list of tables ([[families]]), at least one")
         head = _Head.read({key: tables[key] for key in tables if key != "families"}, where=where)
-        made = tuple(_family(row, families, f"{where}, family {n}") for n, row in enumerate(rows, 1))
+        made = tuple(
+            read_entry(row, "family", families, f"{where}, family {n}") for n, row in enumerate(rows, 1)
+        )
         name, times = Counter(one.name for one in made).most_common(1)[0]
         if times > 1:
             raise SettingsError(f"{where}: the family '{name}' stands there {times} times; make two plans")
@@ -126,25 +121,3 @@ class FeaturePlan:
     def to_toml(self) -> str:
         """TOML text that `from_toml` reads back to an equal feature plan."""
         return to_toml(self.to_tables())
-
-
-def _read(source: str | Path) -> tuple[str, str]:
-    if isinstance(source, str) and "\n" in source:
-        return source, "feature plan"
-    path = Path(source)
-    try:
-        return path.read_text(encoding="utf-8"), f"feature plan '{path.name}'"
-    except UnicodeDecodeError:
-        raise SettingsError(f"feature plan '{path.name}' is not UTF-8 text") from None
-    except OSError:
-        raise NotFoundError(f"no feature plan file '{path}'; give a path to a TOML file") from None
-
-
-def _family(row: Mapping[str, Any], families: Mapping[str, type[Family]], where: str) -> Family:
-    settings = dict(row)
-    name = settings.pop("family", None)
-    if not isinstance(name, str):
-        raise SettingsError(f"{where}: missing key 'family'{hint('', families)}")
-    if name not in families:
-        raise SettingsError(f"{where}: unknown family '{name}'{hint(name, families)}")
-    return families[name].read(settings, where=f"{where} ({name})")

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from collections.abc import Iterator
-from typing import Any
 
 import pyarrow as pa
 
-from voxlake.core.errors import NotFoundError
 from voxlake.lake.erase_names import Names
 from voxlake.lake.erase_rows import Removal
 from voxlake.lake.lake import Lake
+from voxlake.lake.mined_people import named_in_rows
 from voxlake.store.rewrite import raw_rows
 
 __all__ = ["ONLY_SPOKEN", "embedded_by", "is_made_of", "mined_orphans", "mined_parts"]
@@ -22,8 +19,6 @@ _FOLDER = "models"
 _OWN = frozenset({"train", "validation", "test", "fit", "cohort"})
 # Parts of what a model said of others, after it was made.
 ONLY_SPOKEN = frozenset({"new", "seen"})
-# Of the rows themselves, in `table.json`.
-_OF_ROWS = ("subjects", "subject_groups", "subject_patients", "contents")
 # Trees and vectors: they name nobody.
 _BINARY = (".skops", ".faiss")
 
@@ -55,7 +50,7 @@ def mined_parts(lake: Lake, model_id: str, names: Names, known: set[str]) -> set
     """
     if known & _OWN:
         return set()
-    if not _texts(_table(lake, model_id)).isdisjoint(names.tokens | {names.patient}):
+    if not named_in_rows(lake, model_id).isdisjoint(names.tokens | {names.patient}):
         return {"fit"}
     for path in lake.objects.list(f"{_FOLDER}/{model_id}"):
         if not path.endswith(_BINARY) and names.surely_in(lake.objects.get(path).decode("utf-8", "replace")):
@@ -86,23 +81,3 @@ def mined_orphans(lake: Lake, known: set[str]) -> list[str]:
 
 def _is_of_network(file: str) -> bool:
     return file == "plan.toml" or file.endswith(".safetensors")
-
-
-def _table(lake: Lake, model_id: str) -> list[Any]:
-    try:
-        described = json.loads(lake.objects.get(f"{_FOLDER}/{model_id}/table.json"))
-    except NotFoundError:
-        return []
-    return [described.get(name) for name in _OF_ROWS]
-
-
-def _texts(values: Any) -> set[str]:
-    return set(_walk(values))
-
-
-def _walk(values: Any) -> Iterator[str]:
-    if isinstance(values, str):
-        yield values
-    elif isinstance(values, list):
-        for value in values:
-            yield from _walk(value)

@@ -8,6 +8,7 @@ from voxlake.core.errors import ItemError, NotFoundError, UsageError
 from voxlake.core.run import Run
 from voxlake.lake.cohorts import Cohort, Member
 from voxlake.lake.lake import Lake
+from voxlake.lake.mined_people import is_in_mined
 from voxlake.lake.recorder import Recorder, start_run
 from voxlake.privacy.pseudonyms import Pseudonymiser, normalise_identifier
 
@@ -93,12 +94,12 @@ def find_patient(lake: Lake, patient: str, *, original: bool) -> str:
     who = Pseudonymiser(lake.key).patient(patient) if original else patient
     held = "select 1 from {} where patient_id = $patient limit 1"
     tables = ("instances", "series", "cohort_members", "withdrawals", "predictions", "embeddings")
-    if not any(lake.sql(held.format(table), {"patient": who}).rows() for table in tables):
-        if withdrawal_of(lake, patient_mac(lake, who)) is not None:
-            return who
-        way = "" if original else "; for a PatientID of the hospital use --original"
-        raise NotFoundError(f"the lake holds nothing of such a patient{way}")
-    return who
+    if any(lake.sql(held.format(table), {"patient": who}).rows() for table in tables):
+        return who
+    if withdrawal_of(lake, patient_mac(lake, who)) is not None or is_in_mined(lake, who):
+        return who
+    way = "" if original else "; for a PatientID of the hospital use --original"
+    raise NotFoundError(f"the lake holds nothing of such a patient{way}")
 
 
 def patient_mac(lake: Lake, patient: str) -> str:

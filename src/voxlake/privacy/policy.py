@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -11,7 +10,7 @@ from pydantic import Field, field_serializer, field_validator, model_validator
 
 from voxlake.core import toml
 from voxlake.core.digest import digest_json, short
-from voxlake.core.errors import NotFoundError, SettingsError
+from voxlake.core.errors import NotFoundError
 from voxlake.core.hints import hint
 from voxlake.core.settings import Settings
 from voxlake.privacy.own_rules import OwnRule
@@ -192,18 +191,14 @@ def load_policy(source: str | Path = "research") -> Policy:
     preset = PRESETS.get(str(source))
     if preset is not None:
         return preset
-    if isinstance(source, str) and "\n" in source:
-        return _from_toml(source, "policy")
-    path = Path(source)
-    if not path.is_file():
-        raise NotFoundError(
-            f"no policy '{path.name}': expected a TOML file or a name{hint(path.name, PRESETS)}"
-        )
     try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"policy '{path.name}' is not TOML: {error}") from None
-    return _from_toml(text, f"policy '{path.name}'")
+        values, where, _ = toml.load_tables(source, "policy")
+    except NotFoundError:
+        name = Path(source).name
+        raise NotFoundError(
+            f"no policy '{name}': expected a TOML file or a name{hint(name, PRESETS)}"
+        ) from None
+    return Policy.read(values, where=where)
 
 
 def to_toml(policy: Policy) -> str:
@@ -211,11 +206,3 @@ def to_toml(policy: Policy) -> str:
     values: dict[str, Any] = policy.model_dump(mode="json")
     # An empty list would forbid [[rules]] tables further down, which people add by hand.
     return toml.to_toml({name: value for name, value in values.items() if value != []})
-
-
-def _from_toml(text: str, where: str) -> Policy:
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{where} is not TOML: {error}") from None
-    return Policy.read(values, where=where)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,36 +11,16 @@ import numpy as np
 import pytest
 
 from voxlake.core.digest import digest_json
-from voxlake.lake.cohorts import select
-from voxlake.lake.ingest import ingest
-from voxlake.lake.lake import Lake, open_lake
+from voxlake.lake.lake import Lake
 from voxlake.learning.model_files import model_path
-from voxlake.sources.phantoms import Phantoms
-from voxlake.store.keys import LakeKey
 
 Plant = Callable[..., str]
 
-PHANTOMS = Phantoms(patients=24, slices=8, rows=16, columns=16, second_study=0.0)
-
-
-@pytest.fixture(scope="session")
-def phantom_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A lake with twenty-four patients beside its key; made once and copied."""
-    folder = tmp_path_factory.mktemp("evaluated")
-    LakeKey(bytes(range(32))).save(folder / "key")
-    made = open_lake(folder / "lake", key=folder / "key")
-    ingest(made, PHANTOMS, engine="serial")
-    select(made, "all")
-    return folder
-
 
 @pytest.fixture
-def phantom_lake(phantom_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
-    """A copy of the template, with a home and caches of its own."""
-    monkeypatch.setattr(Path, "home", staticmethod(lambda: tmp_path))
-    shutil.copytree(phantom_template / "lake", tmp_path / "lake")
-    shutil.copy(phantom_template / "key", tmp_path / "key")
-    return open_lake(tmp_path / "lake", key=tmp_path / "key")
+def phantom_lake(lake_template: Callable[[int], Path], lake_copy: Callable[[Path], Lake]) -> Lake:
+    """A lake with twenty-four patients."""
+    return lake_copy(lake_template(24))
 
 
 @pytest.fixture

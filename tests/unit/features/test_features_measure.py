@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from voxlake.lake.ingest import ingest
 from voxlake.lake.lake import Lake, open_lake
 from voxlake.lake.withdrawals import withdraw
 from voxlake.sources.phantoms import Phantoms
-from voxlake.store.keys import LakeKey
 from voxlake.volumes.masks_read import iter_masks
 from voxlake.volumes.prepare import prepare
 from voxlake.volumes.read import iter_volumes
@@ -34,29 +33,21 @@ BOTH = 'regions = ["image"]\n[[families]]\nfamily = "intensity"\n[[families]]\nf
 BRIGHT = '[segment]\nmethod = "threshold"\nlow = 128\n'
 
 
-PHANTOMS = Phantoms(patients=4, slices=8, rows=16, columns=16, second_study=0.0)
-
-
 @pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def template(lake_template: Callable[[int], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A lake with four prepared volumes and a mask of each, beside its key; made once and copied."""
-    folder = tmp_path_factory.mktemp("template")
-    LakeKey(bytes(range(32))).save(folder / "key")
-    made = open_lake(folder / "lake", key=folder / "key")
-    ingest(made, PHANTOMS, engine="serial")
-    cohort = select(made, "all")
+    folder = tmp_path_factory.mktemp("measured")
+    shutil.copytree(lake_template(4), folder, dirs_exist_ok=True)
+    cohort = get_cohort(open_lake(folder / "lake", key=folder / "key"), "all")
     prepare(cohort, plan=PLAN, engine="serial")
     segment(cohort, plan=BODY, volumes=PLAN, engine="serial")
     return folder
 
 
 @pytest.fixture
-def filled(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
+def filled(template: Path, lake_copy: Callable[[Path], Lake]) -> Lake:
     """A copy of the template, with a home and caches of its own."""
-    monkeypatch.setattr(Path, "home", staticmethod(lambda: tmp_path))
-    shutil.copytree(template / "lake", tmp_path / "lake")
-    shutil.copy(template / "key", tmp_path / "key")
-    return open_lake(tmp_path / "lake", key=tmp_path / "key")
+    return lake_copy(template)
 
 
 def pictures(folder: Path, count: int, *, colour: bool = False) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
@@ -21,7 +21,6 @@ from voxlake.lake.manifest import cohort_export, read_manifest, tree_root
 from voxlake.lake.manifest_check import cohort_verify
 from voxlake.lake.quality.perceptual_hash import to_hexadecimal
 from voxlake.sources.phantoms import Phantoms
-from voxlake.store.keys import LakeKey
 from voxlake.store.packs import read_member
 
 # One worker makes what they share.
@@ -30,24 +29,10 @@ pytestmark = pytest.mark.xdist_group("cohort-work")
 PHANTOMS = Phantoms(patients=12, slices=8, rows=16, columns=16, second_study=0.0)
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A lake with twelve patients, half of them with a nodule, beside its key; made once and copied."""
-    folder = tmp_path_factory.mktemp("template")
-    LakeKey(bytes(range(32))).save(folder / "key")
-    made = open_lake(folder / "lake", key=folder / "key")
-    ingest(made, PHANTOMS, engine="serial")
-    select(made, "all")
-    return folder
-
-
 @pytest.fixture
-def filled(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
-    """A copy of the template, with a home and caches of its own."""
-    monkeypatch.setattr(Path, "home", staticmethod(lambda: tmp_path))
-    shutil.copytree(template / "lake", tmp_path / "lake")
-    shutil.copy(template / "key", tmp_path / "key")
-    return open_lake(tmp_path / "lake", key=tmp_path / "key")
+def filled(lake_template: Callable[[int], Path], lake_copy: Callable[[Path], Lake]) -> Lake:
+    """A lake with twelve patients, half of them with a nodule."""
+    return lake_copy(lake_template(12))
 
 
 def series(lake: Lake) -> list[str]:

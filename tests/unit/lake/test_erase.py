@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pydicom
 import pytest
 
 from voxlake.core.errors import LakeError, NotFoundError, UsageError
-from voxlake.lake.cohorts import cohort_show, get_cohort, select
+from voxlake.lake.cohorts import cohort_show, get_cohort
 from voxlake.lake.erase import erase
 from voxlake.lake.erase_names import Names
 from voxlake.lake.ingest import ingest
-from voxlake.lake.lake import Lake, open_lake
+from voxlake.lake.lake import Lake
 from voxlake.lake.receipts import receipt, verify_receipt
 from voxlake.privacy.pseudonyms import Pseudonymiser
 from voxlake.sources.phantoms import Phantoms
 from voxlake.store.arrays import read_array, read_stack_item, value_digest, write_stack
-from voxlake.store.keys import LakeKey
 from voxlake.store.objects import Objects
 from voxlake.store.packs import read_member, write_pack
 from voxlake.store.schema import TABLES
@@ -34,6 +31,8 @@ from voxlake.volumes.read import iter_volumes
 # One worker makes what they share.
 pytestmark = pytest.mark.xdist_group("erase")
 
+Holding = Callable[[Lake, Iterable[str]], list[str]]
+
 PLAN = """
 [[steps]]
 step = "clip"
@@ -42,27 +41,10 @@ high = 1000
 """
 
 
-PHANTOMS = Phantoms(patients=4, slices=8, rows=16, columns=16, second_study=0.0)
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A lake with four patients and a cohort of all, beside its key; made once and copied."""
-    folder = tmp_path_factory.mktemp("template")
-    LakeKey(bytes(range(32))).save(folder / "key")
-    made = open_lake(folder / "lake", key=folder / "key")
-    ingest(made, PHANTOMS, engine="serial")
-    select(made, "all")
-    return folder
-
-
 @pytest.fixture
-def filled(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
-    """A copy of the template, with a home and caches of its own."""
-    monkeypatch.setattr(Path, "home", staticmethod(lambda: tmp_path))
-    shutil.copytree(template / "lake", tmp_path / "lake")
-    shutil.copy(template / "key", tmp_path / "key")
-    return open_lake(tmp_path / "lake", key=tmp_path / "key")
+def filled(lake_template: Callable[[int], Path], lake_copy: Callable[[Path], Lake]) -> Lake:
+    """A lake with four patients and a cohort of all."""
+    return lake_copy(lake_template(4))
 
 
 def names_of(lake: Lake, patient: str) -> set[str]:
@@ -78,21 +60,6 @@ def names_of(lake: Lake, patient: str) -> set[str]:
         }
     volumes = lake.sql("select volume_id from volumes where patient_id = $p", {"p": patient})
     return found | {row[0] for row in volumes.rows()}
-
-
-def holding(lake: Lake, names: Iterable[str]) -> list[str]:
-    """Files of the lake in which one of the names stands, tables read through their compression."""
-    root = lake.objects.local_path("")
-    assert root is not None
-    wanted = [name.encode() for name in names]
-    found = []
-    for file in sorted(path for path in root.rglob("*") if path.is_file()):
-        content = file.read_bytes()
-        if file.suffix == ".parquet":
-            content += json.dumps(pq.read_table(file).to_pylist(), default=str).encode()
-        if any(name in content for name in wanted):
-            found.append(str(file.relative_to(root)))
-    return found
 
 
 def patients(lake: Lake) -> list[str]:
@@ -113,7 +80,7 @@ def everything(lake: Lake, *, but: str) -> dict[str, list[tuple[Any, ...]]]:
     }
 
 
-def test_nothing_is_left(filled: Lake, tmp_path: Path) -> None:
+def test_nothing_is_left(filled: Lake, holding: Holding, tmp_path: Path) -> None:
     (tmp_path / "plan.toml").write_text(PLAN)
     prepare(get_cohort(filled, "all"), plan=tmp_path / "plan.toml", engine="serial")
     who = patients(filled)[1]
@@ -174,11 +141,11 @@ def test_it_asks_first_and_is_done_once(filled: Lake) -> None:
         erase(filled, "P-AAAAAAAAAAAAA", yes=True, engine="serial")
 
 
-def test_the_patient_does_not_come_back(filled: Lake) -> None:
+def test_the_patient_does_not_come_back(filled: Lake, holding: Holding, phantoms: Phantoms) -> None:
     who = patients(filled)[2]
     names = names_of(filled, who)
     erase(filled, who, yes=True, engine="serial")
-    run = ingest(filled, PHANTOMS, engine="serial")
+    run = ingest(filled, phantoms, engine="serial")
     assert run.counts == {"seen": 32, "already": 24, "rejected": 8}
     assert run.reasons == {"patient_withdrawn": 8}
     assert holding(filled, names) == []
@@ -209,7 +176,7 @@ def rows_naming(lake: Lake, who: str) -> dict[str, set[str]]:
     return made
 
 
-def test_no_table_is_unknown_to_it(filled: Lake) -> None:
+def test_no_table_is_unknown_to_it(filled: Lake, holding: Holding) -> None:
     """Fails when a table is added in whose columns a patient could stay behind."""
     who = patients(filled)[3]
     names = names_of(filled, who) - {None}
@@ -268,9 +235,9 @@ def test_what_is_shared_is_written_anew(filled: Lake) -> None:
     assert len(read_array(filled.objects, stacked[0]["array"], shards=stacked[0]["shards"])) == 2
 
 
-def test_quarantine_models_and_reports(filled: Lake, tmp_path: Path) -> None:
+def test_quarantine_models_and_reports(filled: Lake, phantoms: Phantoms, tmp_path: Path) -> None:
     who, other = patients(filled)[:2]
-    for number, item in enumerate(PHANTOMS):
+    for number, item in enumerate(phantoms):
         header = pydicom.dcmread(BytesIO(item.read(2**30)))
         if Pseudonymiser(filled.key).patient(str(header.PatientID)) in {who, other} and number % 8 == 0:
             # Nobody checked a secondary capture for burned-in text, so it is held back.
@@ -333,7 +300,9 @@ class Stopped(RuntimeError):
 
 
 @pytest.mark.parametrize("step", [0, 1, 2, 4, 9])
-def test_stopped_anywhere_it_goes_on(filled: Lake, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+def test_stopped_anywhere_it_goes_on(
+    filled: Lake, holding: Holding, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
     lake = filled
     who = patients(lake)[0]
     names = names_of(lake, who)

@@ -4,40 +4,37 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 
 from voxlake.core.errors import NotFoundError, UsageError
 from voxlake.lake.cohorts import select
 from voxlake.lake.erase import erase
 from voxlake.lake.erase_names import Names
-from voxlake.lake.ingest import ingest
 from voxlake.lake.lake import Lake, open_lake
 from voxlake.lake.receipts import receipt
 from voxlake.lake.withdrawals import find_patient
 from voxlake.learning.mine import mine
 from voxlake.learning.mining import MiningTask
-from voxlake.sources.phantoms import Phantoms
-from voxlake.store.keys import LakeKey
+from voxlake.privacy.pseudonyms import Pseudonymiser
 from voxlake.store.objects import Objects
 
 # One worker makes what they share.
 pytestmark = pytest.mark.xdist_group("erase-mined")
 
+Holding = Callable[[Lake, Iterable[str]], list[str]]
 SIZES = "select series_instance_uid, hash(series_instance_uid) % 97 as size from series"
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def template(lake_template: Callable[[int], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A lake with four patients, similar cases among three of them, and a model of the fourth."""
-    folder = tmp_path_factory.mktemp("template")
-    LakeKey(bytes(range(32))).save(folder / "key")
+    folder = tmp_path_factory.mktemp("mined")
+    shutil.copytree(lake_template(4), folder, dirs_exist_ok=True)
     lake = open_lake(folder / "lake", key=folder / "key")
-    ingest(lake, Phantoms(patients=4, slices=8, rows=16, columns=16, second_study=0.0), engine="serial")
     fourth = patients(lake)[3]
     select(lake, "some", f"patient_id <> '{fourth}'")
     sizes = {"source": "sql", "statement": SIZES, "subject": "series_instance_uid"}
@@ -50,12 +47,9 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def lake(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
+def lake(template: Path, lake_copy: Callable[[Path], Lake]) -> Lake:
     """A copy of the template, with a home and caches of its own."""
-    monkeypatch.setattr(Path, "home", staticmethod(lambda: tmp_path))
-    shutil.copytree(template / "lake", tmp_path / "lake")
-    shutil.copy(template / "key", tmp_path / "key")
-    return open_lake(tmp_path / "lake", key=tmp_path / "key")
+    return lake_copy(template)
 
 
 def patients(lake: Lake) -> list[str]:
@@ -73,21 +67,6 @@ def names_of(lake: Lake, patient: str) -> set[str]:
         {"patient": patient},
     )
     return {patient}.union(*found.rows())
-
-
-def holding(lake: Lake, names: Iterable[str]) -> list[str]:
-    """Files of the lake in which one of the names stands, tables read through their compression."""
-    root = lake.objects.local_path("")
-    assert root is not None
-    wanted = [name.encode() for name in names]
-    found = []
-    for file in sorted(path for path in root.rglob("*") if path.is_file()):
-        content = file.read_bytes()
-        if file.suffix == ".parquet":
-            content += json.dumps(pq.read_table(file).to_pylist(), default=str).encode()
-        if any(name in content for name in wanted):
-            found.append(str(file.relative_to(root)))
-    return found
 
 
 def rows_of(lake: Lake, model: str) -> dict[str, int]:
@@ -123,7 +102,7 @@ def say(lake: Lake, model: str, other: str) -> None:
         lake.objects.put(f"reports/{run}/report.html", b"<html>")
 
 
-def test_a_mined_model_of_the_patient_goes_whole(lake: Lake) -> None:
+def test_a_mined_model_of_the_patient_goes_whole(lake: Lake, holding: Holding) -> None:
     who = patients(lake)[0]
     gone, kept = model_of(lake, "like"), "0" * 24
     say(lake, gone, kept)
@@ -138,7 +117,7 @@ def test_a_mined_model_of_the_patient_goes_whole(lake: Lake) -> None:
     count = len(list(lake.objects.list(f"models/{gone}")))
     run = erase(lake, who, yes=True, engine="serial")
     assert holding(lake, names) == []
-    assert holding(lake, [gone]) == holding_runs(lake, gone, run.result["receipt"])
+    assert holding(lake, [gone]) == holding_runs(holding, lake, gone, run.result["receipt"])
     assert run.result["deleted_models"] == [{"model_id": gone, "task": "like", "parts": ["train"]}]
     assert run.result["models"] == []
     assert run.result["objects"]["model_files"] == count > 5
@@ -155,7 +134,7 @@ def test_a_mined_model_of_the_patient_goes_whole(lake: Lake) -> None:
     assert shown.values["deleted_models"] == run.result["deleted_models"]
 
 
-def holding_runs(lake: Lake, model: str, identifier: str) -> list[str]:
+def holding_runs(holding: Holding, lake: Lake, model: str, identifier: str) -> list[str]:
     """Only the account of what was done names a model that is gone."""
     found = holding(lake, [model])
     assert f"receipts/{identifier}.json" in found
@@ -167,7 +146,9 @@ class Stopped(RuntimeError):
     """Stands for a killed process."""
 
 
-def test_stopped_while_files_of_the_model_are_deleted(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stopped_while_files_of_the_model_are_deleted(
+    lake: Lake, holding: Holding, monkeypatch: pytest.MonkeyPatch
+) -> None:
     who = patients(lake)[0]
     names, gone = names_of(lake, who), model_of(lake, "like")
     real = Objects.delete
@@ -254,3 +235,31 @@ def test_a_short_original_is_not_taken_for_a_class() -> None:
     assert not names.surely_in('["0", "1"]')
     assert names.surely_in('["2.25.7"]')
     assert Names("LIDC-0001", frozenset(), frozenset(), 0, "gone").surely_in("of LIDC-0001.")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"kind": "association", "target": "grade"},
+        {"kind": "drift", "options": {"centre": "site", "fewest": 4}},
+    ],
+    ids=["association", "drift"],
+)
+def test_who_is_known_from_the_rows_of_a_table_from_outside_alone(
+    lake: Lake, holding: Holding, tmp_path: Path, asked: dict[str, Any]
+) -> None:
+    lines = [f"m{n},Name^{n // 2},{n * 7 % 11},{n % 3},{'ab'[n % 4 // 2]}" for n in range(40)]
+    (tmp_path / "marks.csv").write_text("\n".join(["mark,who,size,grade,site", *lines]))
+    table = {"source": "file", "path": str(tmp_path / "marks.csv"), "subject": "mark"}
+    mine(lake, MiningTask.read({"name": "links", "group": "who", "inputs": [table], **asked}), progress=False)
+    gone, who = model_of(lake, "links"), Pseudonymiser(lake.key).patient("Name^3")
+    # No table of the lake knows the patient: only the file that says who the rows are.
+    assert holding(lake, [who]) == [f"models/{gone}/table.json"]
+    with pytest.raises(NotFoundError, match="nothing of such a patient"):
+        find_patient(lake, "Name^99", original=True)
+    assert find_patient(lake, "Name^3", original=True) == who
+    run = erase(lake, "Name^3", original=True, yes=True, engine="serial")
+    assert run.result["deleted_models"] == [{"model_id": gone, "task": "links", "parts": ["fit"]}]
+    assert rows_of(lake, gone) == {}
+    assert list(lake.objects.list(f"models/{gone}")) == []
+    assert holding(lake, [who]) == []

@@ -149,12 +149,12 @@ def test_mistyped_names_get_a_near_miss(tmp_path):
     with pytest.raises(NotFoundError, match="did you mean 'research'"):
         load_policy("reserch")
     (tmp_path / "bad.toml").write_text("name = ")
-    with pytest.raises(SettingsError, match=r"'bad.toml' is not TOML"):
+    with pytest.raises(SettingsError, match=r"'bad.toml' is not valid TOML"):
         load_policy(tmp_path / "bad.toml")
     (tmp_path / "worse.toml").write_bytes(b"name = '\xff'")
-    with pytest.raises(SettingsError, match=r"'worse.toml' is not TOML"):
+    with pytest.raises(SettingsError, match=r"'worse.toml' is not UTF-8 text"):
         load_policy(tmp_path / "worse.toml")
-    with pytest.raises(SettingsError, match="policy is not TOML"):
+    with pytest.raises(SettingsError, match="policy is not valid TOML"):
         load_policy("name =\n")
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
-from voxlake.core.errors import NotFoundError, SettingsError
-from voxlake.core.hints import hint
-from voxlake.core.toml import to_toml
+from voxlake.core.registry import read_entry
+from voxlake.core.toml import check_keys, load_tables, rows_of, to_toml
 from voxlake.processing.augment.base import Augmentation, RandomStep
 from voxlake.processing.augment.bias_field import RandomBiasField
 from voxlake.processing.augment.blur import RandomBlur
@@ -56,35 +53,12 @@ def load_augmentation(source: str | Path) -> Augmentation:
     SettingsError
         No TOML, an unknown step or key (the near miss is named), or a value that does not fit.
     """
-    text = source if isinstance(source, str) and "\n" in source else _text_of(Path(source))
-    try:
-        tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"the augmentation is not valid TOML: {error}") from None
-    unknown = sorted(set(tables) - {"steps"})
-    if unknown:
-        raise SettingsError(f"augmentation: unknown key '{unknown[0]}'{hint(unknown[0], ('steps',))}")
-    rows = tables.get("steps", [])
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise SettingsError("augmentation: 'steps' must be a list of tables ([[steps]])")
-    return Augmentation(tuple(_step(row, f"augmentation, step {n}") for n, row in enumerate(rows, 1)))
+    tables, where, _ = load_tables(source, "augmentation")
+    check_keys(tables, ("steps",), where)
+    rows = enumerate(rows_of(tables, "steps", where), 1)
+    return Augmentation(tuple(read_entry(row, "step", RANDOM_STEPS, f"{where}, step {n}") for n, row in rows))
 
 
 def write_augmentation(augmentation: Augmentation) -> str:
     """TOML text that `load_augmentation` reads back to an equal augmentation."""
     return to_toml({"steps": [step.to_dict() for step in augmentation]})
-
-
-def _text_of(path: Path) -> str:
-    if not path.is_file():
-        raise NotFoundError(f"no augmentation file '{path}'; give a path to a TOML file")
-    return path.read_text(encoding="utf-8")
-
-
-def _step(row: Mapping[str, Any], where: str) -> RandomStep:
-    settings = dict(row)
-    name = settings.pop("step", None)
-    if not isinstance(name, str) or name not in RANDOM_STEPS:
-        near = hint(name, RANDOM_STEPS) if isinstance(name, str) else hint("", RANDOM_STEPS)
-        raise SettingsError(f"{where}: 'step' must name a random step, got {name!r}{near}")
-    return RANDOM_STEPS[name].read(settings, where=f"{where} ({name})")
