@@ -107,6 +107,7 @@ def build_resnet(
     from torch import nn
 
     from voxlake.networks.blocks import restyle
+    from voxlake.networks.subsampled import subsample_first
 
     network = ResNet(
         block=settings.block,
@@ -123,7 +124,7 @@ def build_resnet(
     )
     restyle(network, settings, nn.ReLU)
     network.fc = nn.Sequential(nn.Dropout(settings.dropout), network.fc)
-    result: nn.Module = network
+    result: nn.Module = subsample_first(network)
     return result
 
 

@@ -2,126 +2,81 @@
 
 Tiles overlap and are blended with weights. Rows of tiles go along the slice axis; as soon as no tile to come
 reaches a slice, it is given out and its place in the buffer is used again, so that the outputs of the whole
-volume are never held.
+volume are never held. What a tile counts for is a product over the axes, known beforehand: the shares of all
+tiles add up to 1, so that sums need neither a second buffer of weights nor a division.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
-from typing import Annotated, Literal, Self
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from torch import Tensor, nn
 
-from voxlake.core.settings import Settings
+from voxlake.core.errors import UsageError
 from voxlake.core.volume import ArrayLike3D
 from voxlake.networks.inference_runtime import Precision, inference, precision_of
+from voxlake.networks.runtimes import Engine, accelerated
+from voxlake.networks.tiling import Part, Tiling
 
 __all__ = ["Tiling", "iter_tiled", "tiled_labels"]
 
 _LAST = torch.channels_last_3d
-# Standard deviation of the blending weights, in lengths of a tile (Isensee et al., 2021, nnU-Net).
-_SIGMA = 1 / 8
-
-
-class Tiling(Settings):
-    """How a volume is cut into tiles.
-
-    Parameters
-    ----------
-    tile : three int
-        Voxels of a tile, (slices, rows, columns); smaller where the volume is smaller.
-    overlap : float
-        Share of a tile, without its margin, that it has in common with the next one.
-    weights : {"gaussian", "constant"}
-        What the outputs of overlapping tiles are blended with: a Gaussian about the middle of the tile, with
-        an eighth of its length as standard deviation, or all alike.
-    margin : int
-        Voxels at the faces of a tile that do not count, except at the faces of the volume. If the margin is
-        at least as far as the network looks, the result is that of the whole volume at once.
-    """
-
-    tile: tuple[PositiveInt, PositiveInt, PositiveInt] = (96, 96, 96)
-    overlap: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    weights: Literal["gaussian", "constant"] = "gaussian"
-    margin: NonNegativeInt = 0
-
-    @model_validator(mode="after")
-    def _something_left(self) -> Self:
-        if min(self.tile) <= 2 * self.margin:
-            raise ValueError(f"tiles of {self.tile} have nothing left inside a margin of {self.margin}")
-        return self
-
-    def starts(self, axis: int, size: int) -> tuple[int, ...]:
-        """First voxels of the tiles along an axis of a volume; the last tile ends with the volume."""
-        tile = self.tile[axis]
-        if size <= tile:
-            return (0,)
-        step = max(1, round((tile - 2 * self.margin) * (1 - self.overlap)))
-        return (*range(0, size - tile, step), size - tile)
-
-    def counts(self, axis: int, start: int, size: int) -> slice:
-        """The voxels of a tile that count, from its first one."""
-        tile = min(self.tile[axis], size)
-        return slice(self.margin if start > 0 else 0, tile - (self.margin if start + tile < size else 0))
-
-    def blend(self, axis: int, size: int) -> NDArray[np.float32]:
-        """Weights along an axis of a tile."""
-        tile = min(self.tile[axis], size)
-        if self.weights == "constant":
-            return np.ones(tile, dtype=np.float32)
-        places = (np.arange(tile) - (tile - 1) / 2) / (tile * _SIGMA)
-        weights: NDArray[np.float32] = np.exp(-0.5 * places**2).astype(np.float32)
-        return weights
+Box = tuple[Part, Part, Part]
 
 
 def iter_tiled(
-    network: nn.Module,
+    network: nn.Module | Callable[[Tensor], Tensor],
     values: ArrayLike3D,
     tiling: Tiling,
     *,
     precision: Precision = "auto",
+    engine: Engine = "torch",
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """Run a network over a volume and give out slabs as they become complete.
 
     Parameters
     ----------
-    network : torch.nn.Module
-        Maps (1, 1, D, H, W) to (1, K, D, H, W) for any extent up to that of a tile; in evaluation mode.
+    network : torch.nn.Module or callable
+        Maps (N, C, D, H, W) to (N, K, D, H, W) for any extent up to that of a tile, or, where the tiling is
+        one of slices, (N, C, H, W) to (N, K, H, W); in evaluation mode, on any device.
     values : array
-        (slices, rows, columns), scaled as the network expects. It may be lazy: only tiles are read.
+        (slices, rows, columns) or (C, slices, rows, columns), scaled as the network expects. It may be lazy:
+        only tiles are read.
     tiling : Tiling
         How to cut.
     precision : {"auto", "float32"}
         ``"auto"`` computes in bfloat16 where the processor has it.
+    engine : {"torch", "auto", "openvino", "onnxruntime"}
+        What computes. ``"auto"`` is OpenVINO where it is installed and the network is a module on the CPU
+        that it can run, else torch; results of the engines differ in the last digits.
 
     Yields
     ------
     (int, ndarray of float32)
         First slice, and the blended outputs (K, slices of the slab, rows, columns); slabs come in order and
         without gaps.
+
+    Raises
+    ------
+    UsageError
+        The network gives outputs of another extent, or cannot be run by the engine.
     """
-    first, rows, columns = (tiling.starts(axis, size) for axis, size in enumerate(values.shape))
-    buffer: _Buffer | None = None
-    for number, start in enumerate(first):
-        for row, column in product(rows, columns):
-            corner = (start, row, column)
-            output = _run(network, values, tiling, corner, precision)
-            if buffer is None:
-                buffer = _Buffer(output.shape[1], tuple(values.shape), tiling)
-            buffer.add(output, corner)
-        if buffer is not None:
-            last = number + 1 == len(first)
-            end = values.shape[0] if last else first[number + 1] + tiling.margin
-            yield buffer.begin, buffer.take(end)
+    for start, slab in _slabs(_Windows(network, values, tiling, precision, engine)):
+        yield start, slab.clone().numpy()
 
 
 def tiled_labels(
-    network: nn.Module, values: ArrayLike3D, tiling: Tiling, *, precision: Precision = "auto"
+    network: nn.Module | Callable[[Tensor], Tensor],
+    values: ArrayLike3D,
+    tiling: Tiling,
+    *,
+    precision: Precision = "auto",
+    engine: Engine = "torch",
 ) -> NDArray[np.uint8]:
     """The class with the largest output, for every voxel; see `iter_tiled`. At most 256 classes.
 
@@ -130,63 +85,165 @@ def tiled_labels(
     ndarray of uint8
         (slices, rows, columns); where classes are level, the first of them.
     """
-    labels = np.empty(values.shape, dtype=np.uint8)
-    for start, outputs in iter_tiled(network, values, tiling, precision=precision):
-        # A slice at a time: NumPy makes a copy to look along the first axis.
-        for place in range(outputs.shape[1]):
-            labels[start + place] = outputs[:, place].argmax(axis=0)
+    labels = np.empty(values.shape[-3:], dtype=np.uint8)
+    for start, slab in _slabs(_Windows(network, values, tiling, precision, engine)):
+        for place in range(slab.shape[1]):
+            labels[start + place] = _largest(slab[:, place])
     return labels
+
+
+def _largest(outputs: Tensor) -> NDArray[np.uint8]:
+    """Index of the first largest output, (K, H, W) to (H, W); an argmax over the first axis is far slower."""
+    if outputs.shape[0] == 1:
+        return np.zeros(outputs.shape[1:], dtype=np.uint8)
+    found = (outputs[1] > outputs[0]).to(torch.uint8)
+    largest = torch.maximum(outputs[0], outputs[1])
+    for number in range(2, outputs.shape[0]):
+        found.masked_fill_(outputs[number] > largest, number)
+        torch.maximum(largest, outputs[number], out=largest)
+    labels: NDArray[np.uint8] = found.numpy()
+    return labels
+
+
+def _slabs(windows: _Windows) -> Iterator[tuple[int, Tensor]]:
+    """First slice and outputs (K, slices, rows, columns), which hold until the next slab is asked for."""
+    depths, rows, columns = windows.parts
+    shape = tuple(windows.values.shape[-3:])
+    buffer: _Buffer | None = None
+    for number, depth in enumerate(depths):
+        boxes = [(depth, row, column) for row, column in product(rows, columns)]
+        at_once = 1 if windows.tiling.flat else windows.tiling.batch
+        for first in range(0, len(boxes), at_once):
+            group = boxes[first : first + at_once]
+            for box, output in zip(group, windows.outputs(group), strict=True):
+                if buffer is None:
+                    longest = max(part.place.stop - part.place.start for part in depths)
+                    buffer = _Buffer(output.shape[0], (longest, *shape[1:]))
+                buffer.add(output, box)
+        if buffer is not None:
+            end = shape[0] if number + 1 == len(depths) else depths[number + 1].place.start
+            yield buffer.begin, buffer.done(end)
+            buffer.forget(end)
+
+
+class _Windows:
+    """A network, and the volume of which it is given tiles."""
+
+    def __init__(
+        self,
+        network: nn.Module | Callable[[Tensor], Tensor],
+        values: ArrayLike3D,
+        tiling: Tiling,
+        precision: Precision,
+        engine: Engine,
+    ) -> None:
+        if len(values.shape) not in (3, 4):
+            raise UsageError(
+                f"tiles are cut of (slices, rows, columns) or with channels before, got {values.shape}"
+            )
+        self.values = values
+        self.tiling = tiling
+        self.parts = tuple(tiling.parts(axis, size) for axis, size in enumerate(values.shape[-3:]))
+        self.channels = 1 if len(values.shape) == 3 else int(values.shape[0])
+        self.device, self.bfloat16 = _device(network), precision_of(precision) is torch.bfloat16
+        self._of_nothing: dict[tuple[int, ...], Tensor] = {}
+        self.network = network
+        if engine != "torch":
+            self.network = accelerated(network, self._shape(), engine=engine, precision=precision)
+
+    def outputs(self, boxes: Sequence[Box]) -> list[Tensor]:
+        """Outputs (K, D, H, W) of some tiles of equal extent, on the CPU."""
+        tiles = [self._read(box) for box in boxes]
+        empty = self.tiling.empty
+        if empty is None:
+            return list(self._run(np.stack(tiles)))
+        wanted = [tile for tile in tiles if tile.max() > empty]
+        computed = iter(self._run(np.stack(wanted)) if wanted else ())
+        return [next(computed) if tile.max() > empty else self._nothing(tile.shape, empty) for tile in tiles]
+
+    def _read(self, box: Box) -> NDArray[np.float32]:
+        """A tile, (C, D, H, W), padded where it reaches beyond the volume."""
+        sizes = self.values.shape[-3:]
+        kept = [
+            (max(0, part.start), min(size, part.start + part.length))
+            for part, size in zip(box, sizes, strict=True)
+        ]
+        index: tuple[Any, ...] = tuple(slice(*ends) for ends in kept)
+        tile = np.asarray(self.values[index if len(self.values.shape) == 3 else (slice(None), *index)])
+        tile = tile.reshape(self.channels, *tile.shape[-3:]).astype(np.float32, copy=False)
+        outside = [
+            (low - part.start, part.start + part.length - high)
+            for part, (low, high) in zip(box, kept, strict=True)
+        ]
+        if self.tiling.fill is not None and any(map(any, outside)):
+            tile = np.pad(tile, [(0, 0), *outside], constant_values=self.tiling.fill)
+        return tile
+
+    def _nothing(self, shape: tuple[int, ...], empty: float) -> Tensor:
+        """What the network says of a tile that holds one value and nothing else; computed once."""
+        if shape not in self._of_nothing:
+            self._of_nothing[shape] = self._run(np.full((1, *shape), empty, dtype=np.float32))[0]
+        return self._of_nothing[shape]
+
+    def _run(self, tiles: NDArray[np.float32]) -> Tensor:
+        """(N, C, D, H, W) to (N, K, D, H, W); of a network of images D is its batch, and N is 1."""
+        with inference():
+            x = torch.from_numpy(tiles).to(self.device)
+            if self.tiling.flat:
+                x = x[0].transpose(0, 1).contiguous(memory_format=torch.channels_last)
+            else:
+                x = x.contiguous(memory_format=_LAST)
+            with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bfloat16):
+                output = self.network(x)
+            if not isinstance(output, Tensor) or output.shape[2:] != x.shape[2:] or output.ndim != x.ndim:
+                got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+                raise UsageError(
+                    f"tiles need a network that gives maps of the extent {tuple(x.shape[2:])}, got {got}"
+                )
+            if self.tiling.flat:
+                output = output.transpose(0, 1)[None]
+            return output.to("cpu", torch.float32)
+
+    def _shape(self) -> tuple[int, ...]:
+        """What the network gets, batch first."""
+        depth, row, column = (parts[0].length for parts in self.parts)
+        if self.tiling.flat:
+            return (depth, self.channels, row, column)
+        return (self.tiling.batch, self.channels, depth, row, column)
 
 
 class _Buffer:
     """Weighted outputs of those slices that tiles still add to."""
 
-    def __init__(self, classes: int, shape: tuple[int, ...], tiling: Tiling) -> None:
-        self.tiling = tiling
-        self.shape = shape
+    def __init__(self, classes: int, shape: tuple[int, ...]) -> None:
         self.begin = 0
-        depth = min(tiling.tile[0], shape[0])
-        self._sums = np.zeros((classes, depth, *shape[1:]), dtype=np.float32)
-        self._weights = np.zeros((depth, *shape[1:]), dtype=np.float32)
-        self._blend = [tiling.blend(axis, size) for axis, size in enumerate(shape)]
+        self._sums = torch.zeros((classes, *shape), dtype=torch.float32)
 
-    def add(self, output: Tensor, corner: tuple[int, int, int]) -> None:
-        """Add the output of a tile, (1, K, D, H, W), whose first voxel is `corner`."""
-        inside = [self.tiling.counts(axis, start, self.shape[axis]) for axis, start in enumerate(corner)]
-        depth, row, column = (each[part] for each, part in zip(self._blend, inside, strict=True))
-        weights = depth[:, None, None] * row[None, :, None] * column[None, None, :]
-        origin = (corner[0] - self.begin, *corner[1:])
-        target = tuple(
-            slice(start + part.start, start + part.stop) for start, part in zip(origin, inside, strict=True)
-        )
-        counted = output[0, :, inside[0], inside[1], inside[2]].float().numpy()
-        for sums, one in zip(self._sums, counted, strict=True):
-            sums[target] += one * weights
-        self._weights[target] += weights
+    def add(self, output: Tensor, box: Box) -> None:
+        """Add the output of a tile, (K, D, H, W)."""
+        depth, row, column = (torch.from_numpy(part.share) for part in box)
+        shares = depth[:, None, None] * (row[:, None] * column)
+        places = [part.place for part in box]
+        places[0] = slice(places[0].start - self.begin, places[0].stop - self.begin)
+        inside = tuple(part.inside for part in box)
+        # One class at a time, so that what is added to stays in the cache; no product is ever stored.
+        for sums, one in zip(self._sums, output, strict=True):
+            sums[tuple(places)].addcmul_(one[inside], shares)
 
-    def take(self, end: int) -> NDArray[np.float32]:
-        """The slices up to `end`, which are complete, and room for those that follow."""
+    def done(self, end: int) -> Tensor:
+        """The slices up to `end`, which are complete; a view that holds until `forget`."""
+        return self._sums[:, : end - self.begin]
+
+    def forget(self, end: int) -> None:
+        """Make room for the slices from `end` on."""
         count = end - self.begin
-        done = self._sums[:, :count] / self._weights[:count]
-        kept = self._weights.shape[0] - count
-        for store in (*self._sums, self._weights):
-            store[:kept] = store[count:].copy()
-            store[kept:] = 0
+        kept = self._sums.shape[1] - count
+        for sums in self._sums:
+            sums[:kept] = sums[count:].clone()
+            sums[kept:] = 0
         self.begin = end
-        return done
 
 
-def _run(
-    network: nn.Module,
-    values: ArrayLike3D,
-    tiling: Tiling,
-    corner: tuple[int, int, int],
-    precision: Precision,
-) -> Tensor:
-    box = tuple(slice(start, start + size) for start, size in zip(corner, tiling.tile, strict=True))
-    tile = np.ascontiguousarray(values[box], dtype=np.float32)
-    with inference():
-        x = torch.from_numpy(tile)[None, None].contiguous(memory_format=_LAST)
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision_of(precision) is torch.bfloat16):
-            output: Tensor = network(x)
-    return output
+def _device(network: object) -> torch.device:
+    parameter = next(network.parameters(), None) if isinstance(network, nn.Module) else None
+    return torch.device("cpu") if parameter is None else parameter.device

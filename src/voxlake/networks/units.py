@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from voxlake.networks.blocks import activation, normalisation
 from voxlake.networks.instance_norm import InstanceNorm
+from voxlake.networks.subsampled import subsample_first
 
 __all__ = [
     "Pointwise",
@@ -105,7 +106,7 @@ def convolution_unit(
         # a bias before a normalisation would be subtracted again
         bias=style.normalisation == "none",
     )
-    return nn.Sequential(convolution, *follow(style, width, active=active))
+    return nn.Sequential(*subsample_first(nn.Sequential(convolution)), *follow(style, width, active=active))
 
 
 def transposed_convolution(channels: int, width: int, stride: tuple[int, ...], *, bias: bool) -> nn.Module:

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from voxlake.core.errors import SettingsError
+from voxlake.core.errors import SettingsError, UsageError
 from voxlake.networks.inference_runtime import inference, precision_of
 from voxlake.networks.meshnet import MeshNetSettings, build_meshnet
 from voxlake.networks.meshnet_module import MeshNet
@@ -41,7 +43,7 @@ def blended(module: nn.Module, tiling: Tiling, values: Any = VALUES) -> NDArray[
         assert 0 < slab.shape[1] <= tiling.tile[0]
         expected += slab.shape[1]
         parts.append(slab.copy())
-    assert expected == values.shape[0]
+    assert expected == values.shape[-3]
     return np.concatenate(parts, axis=1)
 
 
@@ -106,6 +108,143 @@ def test_a_lazy_array_is_read_by_tiles() -> None:
     tiling = Tiling(tile=(16, 16, 16), overlap=0.25)
     np.testing.assert_array_equal(blended(network(), tiling, lazy), blended(network(), tiling))
     assert lazy.largest == 16**3
+
+
+@st.composite
+def cuts(draw: st.DrawFn) -> tuple[int, Tiling]:
+    size, tile = draw(st.integers(1, 60)), draw(st.integers(1, 24))
+    margin = draw(st.integers(0, (tile - 1) // 2))
+    tiling = Tiling(
+        tile=(tile, tile, tile),
+        overlap=draw(st.floats(0, 0.95)),
+        weights=draw(st.sampled_from(["gaussian", "constant"])),
+        margin=margin,
+        fill=draw(st.sampled_from([None, -1.0])),
+    )
+    return size, tiling
+
+
+@settings(max_examples=100, deadline=None)
+@given(cuts())
+def test_every_voxel_counts_once_in_all_whatever_the_cut(cut: tuple[int, Tiling]) -> None:
+    size, tiling = cut
+    total, before = np.zeros(size), -1
+    for part in tiling.parts(0, size):
+        assert part.start + part.inside.start == part.place.start > before
+        assert part.start + part.inside.stop == part.place.stop
+        assert 0 <= part.inside.start < part.inside.stop <= part.length
+        assert part.length == (tiling.tile[0] if tiling.fill is not None else min(tiling.tile[0], size))
+        total[part.place] += part.share
+        before = part.place.start
+    np.testing.assert_allclose(total, 1, atol=1e-6)
+
+
+@settings(max_examples=25, deadline=None)
+@given(cuts(), st.tuples(*(st.integers(1, 30),) * 3), st.integers(1, 3))
+def test_a_network_that_changes_nothing_gives_the_volume_back(
+    cut: tuple[int, Tiling], shape: tuple[int, int, int], batch: int
+) -> None:
+    tiling = cut[1].model_copy(update={"batch": batch, "overlap": min(cut[1].overlap, 0.6)})
+    if min(tiling.tile) - 2 * tiling.margin < 4:
+        tiling = tiling.model_copy(update={"tile": (12, 9, 14), "margin": 1})
+    values = np.random.default_rng(1).random(shape, dtype=np.float32)
+    np.testing.assert_allclose(blended(nn.Identity(), tiling, values)[0], values, atol=1e-6)
+
+
+def test_batches_of_tiles_and_the_engines_change_nothing() -> None:
+    module = network()
+    tiling = Tiling(tile=(16, 20, 20), overlap=0.4)
+    expected = blended(module, tiling)
+    np.testing.assert_allclose(blended(module, tiling.model_copy(update={"batch": 3})), expected, atol=1e-6)
+    for engine in ("openvino", "onnxruntime", "auto"):
+        parts = [slab for _, slab in iter_tiled(module, VALUES, tiling, precision="float32", engine=engine)]
+        np.testing.assert_allclose(np.concatenate(parts, axis=1), expected, atol=1e-5)
+
+
+class Channels(nn.Module):
+    """Sum and difference of two channels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert x.shape[1] == 2
+        return torch.stack([x[:, 0] + x[:, 1], x[:, 0] - x[:, 1]], dim=1)
+
+
+def test_volumes_may_have_channels() -> None:
+    values = np.stack([VALUES, VALUES[::-1]])
+    found = blended(Channels(), Tiling(tile=(16, 16, 16)), values)
+    np.testing.assert_allclose(found, [values[0] + values[1], values[0] - values[1]], atol=1e-6)
+    labels = tiled_labels(Channels(), values, Tiling(tile=(16, 16)))
+    np.testing.assert_array_equal(labels, found[1] > found[0])
+
+
+@pytest.mark.parametrize("batch", [1, 7, 64])
+def test_a_network_of_images_runs_over_all_slices(batch: int) -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 3, 3, padding=1)).eval()
+    with torch.inference_mode():
+        expected = module(torch.from_numpy(VALUES)[:, None]).transpose(0, 1).numpy()
+    whole = Tiling(tile=(64, 64), batch=batch)
+    np.testing.assert_allclose(blended_flat(module, whole), expected, atol=1e-6)
+    tiles = Tiling(tile=(20, 16), batch=batch, overlap=0.3, margin=2)
+    np.testing.assert_allclose(blended_flat(module, tiles), expected, atol=1e-6)
+
+
+def blended_flat(module: nn.Module, tiling: Tiling) -> NDArray[np.float32]:
+    slabs = list(iter_tiled(module, VALUES, tiling, precision="float32"))
+    assert [start for start, _ in slabs] == list(range(0, len(VALUES), tiling.batch))
+    return np.concatenate([slab for _, slab in slabs], axis=1)
+
+
+class Fixed(nn.Module):
+    """Takes one extent only, as networks with dense layers do, and counts its tiles."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert x.shape[2:] == (8, 8, 8)
+        self.calls += len(x)
+        return x * 2 + 1
+
+
+def test_small_volumes_are_padded_for_networks_of_one_extent() -> None:
+    values = np.random.default_rng(2).random((5, 8, 13), dtype=np.float32)
+    found = blended(Fixed(), Tiling(tile=(8, 8, 8), fill=-3.0), values)
+    np.testing.assert_allclose(found[0], values * 2 + 1, atol=1e-6)
+
+
+def test_empty_tiles_are_computed_once_if_asked() -> None:
+    values = np.zeros((24, 16, 8), dtype=np.float32)
+    values[3, 4, 5] = 1
+    tiling = Tiling(tile=(8, 8, 8), overlap=0, batch=2)
+    every, few = Fixed(), Fixed()
+    expected = blended(every, tiling, values)
+    np.testing.assert_array_equal(blended(few, tiling.model_copy(update={"empty": 0.0}), values), expected)
+    assert (every.calls, few.calls) == (6, 2)
+
+
+def test_networks_that_give_no_maps_are_refused() -> None:
+    with pytest.raises(UsageError, match="maps of the extent"):
+        tiled_labels(nn.AdaptiveAvgPool3d(1), VALUES, Tiling(tile=(16, 16, 16)))
+    with pytest.raises(UsageError, match="cut of"):
+        tiled_labels(nn.Identity(), VALUES[0], Tiling(tile=(16, 16)))
+
+
+def test_the_first_of_level_classes_is_taken() -> None:
+    class Level(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cat([x, x, x + 1, x, x + 1], dim=1)
+
+    assert (tiled_labels(Level(), VALUES[:4], Tiling(tile=(4, 40, 40))) == 2).all()
+    outputs = np.random.default_rng(3).integers(0, 3, (6, 9, 10, 11)).astype(np.float32)
+
+    class Known(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.from_numpy(outputs)[None]
+
+    found = tiled_labels(Known(), np.zeros((9, 10, 11), np.float32), Tiling(tile=(9, 10, 11)))
+    np.testing.assert_array_equal(found, outputs.argmax(axis=0))
 
 
 def test_settings_that_leave_nothing_are_refused() -> None:
