@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from voxlake.lake.sql import sql
     from voxlake.lake.verify import verify
     from voxlake.lake.withdrawals import withdraw
+    from voxlake.learning.arrays import fit_arrays
     from voxlake.learning.mine import mine
     from voxlake.learning.predict import predict
     from voxlake.learning.task import Task, load_task
@@ -75,6 +76,7 @@ _NOUNS = {
     "Task": ("voxlake.learning.task", "Task"),
     "Volume": ("voxlake.core.volume", "Volume"),
     "VoxlakeError": ("voxlake.core.errors", "VoxlakeError"),
+    "fit_arrays": ("voxlake.learning.arrays", "fit_arrays"),
     "get_cohort": ("voxlake.lake.cohorts", "get_cohort"),
     "iter_masks": ("voxlake.volumes.masks_read", "iter_masks"),
     "iter_volumes": ("voxlake.volumes.read", "iter_volumes"),
@@ -117,6 +119,7 @@ __all__ = [
     "evaluate",
     "export",
     "find",
+    "fit_arrays",
     "get_cohort",
     "ingest",
     "iter_masks",

@@ -17,7 +17,7 @@ from voxlake.lake.ingest import ingest
 from voxlake.lake.label import label
 from voxlake.lake.lake import Lake
 from voxlake.lake.lineage import trace, verify_inputs
-from voxlake.learning import train as training
+from voxlake.learning import fold as folds
 from voxlake.learning.model import get_model
 from voxlake.learning.model_files import model_path
 from voxlake.learning.predict import predict
@@ -156,7 +156,7 @@ def test_every_verb_to_the_report(ready: Lake, tmp_path: Path) -> None:
 def test_a_killed_training_goes_on(new_lake: Callable[..., Lake], monkeypatch: pytest.MonkeyPatch) -> None:
     whole, broken = filled(new_lake("whole")), filled(new_lake("broken"))
     train(whole, TASK)
-    real = training.fit
+    real = folds.fit_samples
     calls = []
 
     def dies(*arguments, **named):
@@ -165,7 +165,7 @@ def test_a_killed_training_goes_on(new_lake: Callable[..., Lake], monkeypatch: p
             raise KeyboardInterrupt
         return real(*arguments, **named)
 
-    monkeypatch.setattr(training, "fit", dies)
+    monkeypatch.setattr(folds, "fit_samples", dies)
     with pytest.raises(KeyboardInterrupt):
         train(broken, TASK)
     assert broken.sql("select outcome from runs where verb = 'train'").rows() == [("failed",)]
@@ -217,11 +217,11 @@ def test_samples_are_what_was_prepared_and_labelled(ready: Lake) -> None:
 
     cohort = get_cohort(ready, "old")
     plan = load_plan(PLAN)
-    found = gather(cohort, plan.digest(), target="nodule", classes=None, dimensions=3)
+    found = gather(cohort, plan.digest(), TASK)
     values = read_values(ready, volume_rows(cohort, plan.digest()))
-    np.testing.assert_array_equal(found.samples.images[0, 0].numpy(), values[0])
-    assert len(set(found.samples.groups)) == 20
-    assert found.labels == tuple(
+    np.testing.assert_array_equal(found.images[0][0, 0].numpy(), values[0])
+    assert len(set(found.groups)) == 20
+    assert found.truths == tuple(
         row[0]
         for row in ready.sql(
             "select any_value(labels.value) from volumes join instances using (series_instance_uid) "

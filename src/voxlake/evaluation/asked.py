@@ -33,6 +33,8 @@ class Asked:
         See there.
     questions : tuple of (question, SQL)
         See there.
+    saliency : str
+        Method, or ``""`` for none; see there.
     about : {"", "model", "run", "cohort"}
         What the subject is, once that is known.
     """
@@ -44,12 +46,13 @@ class Asked:
     questions: tuple[tuple[str, str], ...] = ()
     against: str | None = None
     subgroups: tuple[str, ...] = ()
+    saliency: str = ""
     about: str = ""
 
     @property
     def options(self) -> tuple[str, ...]:
         """Names of the options that were given."""
-        names = ("cohort", "intake", "gallery", "questions", "against", "subgroups")
+        names = ("cohort", "intake", "gallery", "questions", "against", "subgroups", "saliency")
         return tuple(name for name in names if getattr(self, name))
 
     def to_dict(self) -> dict[str, Any]:
@@ -67,6 +70,8 @@ class Asked:
             questions=tuple((question, statement) for question, statement in values["questions"]),
             against=values["against"],
             subgroups=tuple(values["subgroups"]),
+            # Reports of earlier versions were not asked for it.
+            saliency=values.get("saliency", ""),
             about=values["about"],
         )
 
@@ -85,7 +90,7 @@ def resolve(lake: Lake, asked: Asked) -> Asked:
         pinned = replace(asked, about="run")
     else:
         pinned = _model_or_cohort(lake, asked)
-    wrong = [name for name in ("cohort", "against", "subgroups") if getattr(asked, name)]
+    wrong = [name for name in ("cohort", "against", "subgroups", "saliency") if getattr(asked, name)]
     if wrong and pinned.about != "model":
         raise UsageError(f"a report about a {pinned.about} takes no {', '.join(wrong)}; leave it out")
     return replace(
@@ -109,6 +114,7 @@ def describe(lake: Lake, asked: Asked) -> ReportData:
         shown,
         against=None if asked.against is None else get_speaker(lake, asked.against),
         subgroups=asked.subgroups,
+        saliency=asked.saliency,
     )
 
 

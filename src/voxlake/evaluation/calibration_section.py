@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxlake.core.errors import UsageError
+from voxlake.evaluation.class_calibration import describe_class_calibration
 from voxlake.evaluation.content import Guide, Plot, Section, Table, Trace
 from voxlake.evaluation.scored import Scored
 from voxlake.metrics.calibration import calibration_estimates
@@ -27,10 +28,10 @@ _WORDS: Mapping[Method, str] = {
 }
 
 
-def describe_calibration(scored: Scored) -> Section | None:
-    """Figures, a plot and the effect of recalibration; None with more than two classes."""
+def describe_calibration(scored: Scored) -> Section:
+    """Figures, plots and the effect of recalibration; class by class where there are more than two."""
     if not scored.model.is_binary:
-        return None
+        return describe_class_calibration(scored)
     truth, given = scored.is_positive, scored.score
     found = calibration_estimates(truth, given, groups=scored.groups)
     others = {method: recalibrated(scored, method) for method in RECALIBRATIONS}

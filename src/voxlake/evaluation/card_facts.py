@@ -76,10 +76,17 @@ def _libraries(model: Speaker) -> Mapping[str, str]:
     return found
 
 
+_OUTPUTS: Mapping[str, str] = {
+    "regression": "A number.",
+    "survival": "A risk score.",
+    "reconstruction": "An anomaly score: the error with which the network gives an image back.",
+}
+
+
 def _output(judged: Judged) -> str:
     model = judged.model
     if not model.classes:
-        return {"regression": "A number.", "survival": "A risk score."}.get(model.task_kind, "")
+        return _OUTPUTS.get(model.task_kind, "")
     said = f"A probability for each of {', '.join(model.classes)}."
     if model.is_binary:
         said += " The threshold was chosen on validation data only."

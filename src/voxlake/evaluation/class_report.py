@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxlake.evaluation.calibration_section import describe_calibration
-from voxlake.evaluation.content import OperatingPoint, Table, TrainingCurve
+from voxlake.evaluation.content import OperatingPoint, Table
 from voxlake.evaluation.decision_section import describe_decision
 from voxlake.evaluation.examples_section import describe_examples
 from voxlake.evaluation.judged import Judged
 from voxlake.evaluation.scored import Scored
 from voxlake.evaluation.speaker import Speaker
+from voxlake.evaluation.training_section import training_curves
 from voxlake.metrics import classification as metrics
 from voxlake.metrics.curves import precision_recall_curve, roc_curve
 from voxlake.metrics.estimate import Estimate
@@ -41,7 +42,7 @@ def class_fields(judged: Judged, scored: Scored) -> dict[str, Any]:
         "precision_recall": _curves(scored, precision_recall_curve) if binary else {},
         "prevalence": float(scored.is_positive.mean()) if binary else None,
         "folds": _folds(scored) if binary and several else None,
-        "training": _training(model),
+        "training": training_curves(model),
         "mistakes": mistakes,
         "correct": correct,
         "sections": (describe_calibration(scored), describe_decision(scored)),
@@ -127,16 +128,4 @@ def _folds(scored: Scored) -> Table:
         f"Each fold by itself: its model has seen none of these {scored.unit}",
         ("Fold", "Samples", scored.unit.capitalize(), "ROC AUC", "Recall", "Specificity", "Threshold"),
         tuple(rows),
-    )
-
-
-def _training(model: Speaker) -> tuple[TrainingCurve, ...]:
-    return tuple(
-        TrainingCurve(
-            f"fold {number}",
-            tuple(epoch["train_loss"] for epoch in course["epochs"]),
-            tuple(epoch["validation_loss"] for epoch in course["epochs"]),
-            course["best_epoch"],
-        )
-        for number, course in enumerate(model.card.get("history", ()), 1)
     )

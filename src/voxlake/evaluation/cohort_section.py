@@ -11,8 +11,7 @@ import numpy as np
 
 from voxlake.core.reasons import REASONS
 from voxlake.evaluation.content import Cell, Exclusion, Flow, FlowPart, FlowStep, Table
-from voxlake.evaluation.judged import Judged
-from voxlake.evaluation.numbers import Numbers
+from voxlake.evaluation.judged import AnyScored, Judged
 from voxlake.evaluation.scored import Scored
 from voxlake.evaluation.speaker import Speaker
 from voxlake.evaluation.subjects import behind, header_values
@@ -212,16 +211,17 @@ def _left(lake: Lake, model: Speaker) -> tuple[Exclusion, ...]:
 
 
 def _used(lake: Lake, model: Speaker) -> FlowStep:
-    volumes = sorted({volume for fold in model.split()["folds"] for part in fold.values() for volume in part})
+    used = sorted({subject for fold in model.split()["folds"] for part in fold.values() for subject in part})
+    patient = "coalesce(patient_id, study_instance_uid)"
     (patients,) = lake.sql(
-        "select count(distinct coalesce(patient_id, study_instance_uid)) from volumes "
-        "where volume_id in (select unnest($ids))",
-        {"ids": volumes},
+        f"select count(distinct {patient}) from volumes "
+        f"where {patient if model.level == 'patient' else 'volume_id'} in (select unnest($ids))",
+        {"ids": used},
     ).rows()[0]
-    return FlowStep("Labelled volumes that the task could use", len(volumes), int(patients))
+    return FlowStep(f"Labelled {model.level}s that the task could use", len(used), int(patients))
 
 
-def _parts(judged: Judged, scored: Scored | Numbers) -> tuple[FlowPart, ...]:
+def _parts(judged: Judged, scored: AnyScored) -> tuple[FlowPart, ...]:
     def part(name: str, groups: Sequence[str]) -> FlowPart:
         patients = len(set(groups)) if scored.unit == "patients" else None
         return FlowPart(name, len(groups), patients)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from voxlake.evaluation.parts import Cell, Guide, Plot, Section, Table, Trace
+from voxlake.evaluation.parts import Cell, Example, Guide, Plot, Section, Table, Trace
 from voxlake.metrics.curves import CalibrationCurve, PrecisionRecallCurve, RocCurve
 from voxlake.metrics.estimate import Estimate
 
@@ -88,7 +88,7 @@ class Flow:
 
 @dataclass(frozen=True)
 class TrainingCurve:
-    """Loss of one fold over the epochs, first epoch first.
+    """Loss and figures of one fold over the epochs, first epoch first.
 
     Parameters
     ----------
@@ -98,12 +98,15 @@ class TrainingCurve:
         Loss after each epoch.
     best : int or None
         Number of the epoch (from 1) whose weights were kept.
+    figures : mapping of str to tuple of float
+        Other figures of the validation part after each epoch, by name.
     """
 
     name: str
     training: tuple[float, ...]
     validation: tuple[float, ...]
     best: int | None = None
+    figures: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -115,35 +118,6 @@ class OperatingPoint:
     false_positive_rate: float
     precision: float
     chosen: str = "chosen on validation data"
-
-
-@dataclass(frozen=True, eq=False)
-class Example:
-    """An image with what it is and what the model thought.
-
-    Parameters
-    ----------
-    image : ndarray of uint8, shape (rows, columns) or (rows, columns, 3)
-        Grey or RGB picture, ready to show.
-    identifier : str
-        Identifier in the lake; never a patient's name or a file name.
-    truth, predicted : str
-        Class names; both ``""`` where the image only illustrates.
-    probability : float or None
-        Probability of `probability_of`.
-    probability_of : str
-        Class that the probability is about.
-    note : str
-        A line under the image.
-    """
-
-    image: NDArray[np.uint8]
-    identifier: str
-    truth: str = ""
-    predicted: str = ""
-    probability: float | None = None
-    probability_of: str = ""
-    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,8 @@ def evaluate(
     against : str, optional
         Another model: differences on the subjects that both have scored, with intervals.
     subgroups : sequence of str
-        Score each value of these by itself too: columns of ``series``, ``age`` for bands of age, or labels.
+        Score each value of these by itself too: columns of ``series``, ``age`` for bands of age, labels, or
+        columns that a mined table carried along (`asides` of its task).
 
     Returns
     -------

@@ -20,11 +20,13 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from voxlake.evaluation.content import OperatingPoint, TrainingCurve
+from voxlake.evaluation.wording import metric_words
 from voxlake.metrics.curves import CalibrationCurve, PrecisionRecallCurve, RocCurve
 
 __all__ = [
     "QUIET",
     "calibration_figure",
+    "course_figure",
     "line_style",
     "precision_recall_figure",
     "render_svg",
@@ -177,6 +179,34 @@ def training_figure(curves: Sequence[TrainingCurve]) -> str:
     return render_svg(
         "training", "Training and validation loss over the epochs", (7.2, 2.3 * rows + 0.3), draw
     )
+
+
+def course_figure(curves: Sequence[TrainingCurve]) -> str:
+    """Figures of the validation part over the epochs, a panel for each figure, a line for each fold.
+
+    Parameters
+    ----------
+    curves : sequence of TrainingCurve
+        At least one with figures.
+    """
+    names = list(dict.fromkeys(name for curve in curves for name in curve.figures))
+    columns = min(3, len(names))
+    rows = -(-len(names) // columns)
+
+    def draw(figure: Figure) -> None:
+        panels = figure.subplots(rows, columns, sharex=True, squeeze=False).ravel()
+        for axes, name in zip(panels, names, strict=False):
+            for number, curve in enumerate(curves):
+                values = curve.figures.get(name, ())
+                axes.plot(np.arange(1, len(values) + 1), values, label=curve.name, **line_style(number))
+            axes.set_title(metric_words(name).title, fontsize=9, loc="left")
+            axes.set_xlabel("epoch")
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+        for axes in panels[len(names) :]:
+            axes.set_axis_off()
+        panels[0].legend(loc="best")
+
+    return render_svg("course", "Validation figures over the epochs", (7.2, 2.3 * rows + 0.3), draw)
 
 
 def _draw_training(axes: Axes, curve: TrainingCurve) -> None:

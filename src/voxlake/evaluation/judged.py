@@ -3,21 +3,38 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TypeAlias
 
 from voxlake.core.digest import digest_json
 from voxlake.core.errors import UsageError
+from voxlake.evaluation.anomalies import Anomalies, anomaly_estimates, collect_anomalies
 from voxlake.evaluation.audit import Audit
 from voxlake.evaluation.audit_lake import audit_model
+from voxlake.evaluation.labelled import Labelled, collect_labelled, labelled_estimates
 from voxlake.evaluation.numbers import Numbers, collect_numbers, number_estimates
 from voxlake.evaluation.scored import Scored, collect, estimates
+from voxlake.evaluation.segmented import Segmented, collect_segmented, segmented_estimates
 from voxlake.evaluation.speaker import Speaker
 from voxlake.lake.cohorts import Cohort
 from voxlake.metrics.estimate import Estimate
 
-__all__ = ["Judged", "judge", "stored_estimates"]
+__all__ = ["AnyScored", "Judged", "estimates_of", "judge", "stored_estimates"]
+
+AnyScored: TypeAlias = Scored | Numbers | Labelled | Anomalies | Segmented
+_COLLECT: Mapping[str, Callable[[Speaker, Cohort | None], AnyScored]] = MappingProxyType(
+    {
+        "classification": collect,
+        "ordinal": collect,
+        "multilabel": collect_labelled,
+        "reconstruction": collect_anomalies,
+        "regression": collect_numbers,
+        "survival": collect_numbers,
+        "segmentation": collect_segmented,
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -28,7 +45,7 @@ class Judged:
     ----------
     model : Speaker
         The model.
-    scored : Scored or Numbers or None
+    scored : Scored, Numbers, Labelled, Anomalies, Segmented or None
         Predictions with known truth; None where the kind has none, as clusters have not.
     estimates : tuple of Estimate
         Figures with intervals.
@@ -40,7 +57,7 @@ class Judged:
     """
 
     model: Speaker
-    scored: Scored | Numbers | None
+    scored: AnyScored | None
     estimates: tuple[Estimate, ...]
     audit: Audit | None
     cohort: Cohort | None
@@ -81,24 +98,35 @@ def judge(model: Speaker, cohort: Cohort | None) -> Judged:
     UsageError
         A kind that makes no predictions cannot be scored on a cohort.
     """
-    scored: Scored | Numbers | None = None
-    if model.task_kind == "classification":
-        scored = collect(model, cohort)
-    elif model.task_kind in ("regression", "survival"):
-        scored = collect_numbers(model, cohort)
-    elif cohort is not None:
-        raise UsageError(
-            f"a result of kind '{model.task_kind}' makes no predictions that a cohort could be scored on; "
-            "leave the cohort out"
-        )
-    if scored is None:
+    if model.task_kind not in _COLLECT:
+        if cohort is not None:
+            raise UsageError(
+                f"a result of kind '{model.task_kind}' makes no predictions that a cohort could be scored "
+                "on; leave the cohort out"
+            )
         return Judged(model, None, stored_estimates(model), None, None)
+    scored = _COLLECT[model.task_kind](model, cohort)
     found = audit_model(model, scored.subjects, elsewhere=cohort is not None)
     if found is not None:
         found.require()
     own = stored_estimates(model) if model.task_kind == "survival" and cohort is None else ()
-    figures = own or tuple(estimates(scored) if isinstance(scored, Scored) else number_estimates(scored))
+    figures = own or estimates_of(scored)
     return Judged(model, scored, figures, found, cohort)
+
+
+def estimates_of(scored: AnyScored) -> tuple[Estimate, ...]:
+    """Figures with intervals over patients."""
+    match scored:
+        case Scored():
+            return tuple(estimates(scored))
+        case Labelled():
+            return tuple(labelled_estimates(scored))
+        case Anomalies():
+            return tuple(anomaly_estimates(scored))
+        case Segmented():
+            return tuple(segmented_estimates(scored))
+        case Numbers():
+            return tuple(number_estimates(scored))
 
 
 def stored_estimates(model: Speaker) -> tuple[Estimate, ...]:

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
+from voxlake.core.errors import UsageError
+from voxlake.evaluation.anomalies import Anomalies
 from voxlake.evaluation.audit_section import describe_audit
 from voxlake.evaluation.card_facts import card_facts
 from voxlake.evaluation.class_report import class_fields
@@ -15,11 +17,16 @@ from voxlake.evaluation.comparison import compare_models
 from voxlake.evaluation.comparison_section import describe_comparison
 from voxlake.evaluation.content import Ingest, ReportData, Section
 from voxlake.evaluation.judged import Judged, judge
+from voxlake.evaluation.label_report import anomaly_fields, label_fields
+from voxlake.evaluation.labelled import Labelled
 from voxlake.evaluation.lineage_section import describe_lineage
 from voxlake.evaluation.mined_section import describe_mined
 from voxlake.evaluation.model_card import describe_card
 from voxlake.evaluation.number_report import number_fields
+from voxlake.evaluation.saliency import describe_saliency
 from voxlake.evaluation.scored import Scored
+from voxlake.evaluation.segmented import Segmented
+from voxlake.evaluation.segmented_report import segmented_fields
 from voxlake.evaluation.speaker import Speaker
 from voxlake.evaluation.subgroup_section import describe_subgroups
 from voxlake.lake.cohorts import Cohort
@@ -40,6 +47,7 @@ def describe_model(
     *,
     against: Speaker | None = None,
     subgroups: Sequence[str] = (),
+    saliency: str = "",
 ) -> ReportData:
     """Describe a model of any kind by its predictions on its test parts, or on a cohort that it predicted.
 
@@ -55,6 +63,8 @@ def describe_model(
         Another model to compare it with.
     subgroups : sequence of str
         Subgroups beside those that every report looks at.
+    saliency : str
+        Method by which to show what the answers of a network rest on; ``""`` for none.
 
     Raises
     ------
@@ -77,6 +87,7 @@ def describe_model(
     sections: list[Section | None] = [
         None if judged.audit is None else describe_audit(judged.audit),
         *fields.pop("sections"),
+        _saliency(judged, saliency),
         None if other is None else describe_comparison(other),
         divided,
         *(describe_mined(model) if model.is_table else ()),
@@ -105,6 +116,12 @@ def _fields(judged: Judged) -> dict[str, Any]:
     """What depends on the kind of prediction."""
     if isinstance(judged.scored, Scored):
         return class_fields(judged, judged.scored)
+    if isinstance(judged.scored, Labelled):
+        return label_fields(judged, judged.scored)
+    if isinstance(judged.scored, Anomalies):
+        return anomaly_fields(judged, judged.scored)
+    if isinstance(judged.scored, Segmented):
+        return segmented_fields(judged, judged.scored)
     if judged.scored is not None:
         return number_fields(judged, judged.scored)
     table = judged.model.card.get("table", {})
@@ -115,6 +132,14 @@ def _fields(judged: Judged) -> dict[str, Any]:
         f"by {len(judged.model.card.get('variables', ())):,} variables.",
         "sections": (),
     }
+
+
+def _saliency(judged: Judged, method: str) -> Section | None:
+    if not method:
+        return None
+    if not isinstance(judged.scored, Scored):
+        raise UsageError("saliency is of networks that tell classes apart; leave it out")
+    return describe_saliency(judged.scored, method)
 
 
 def _synthetic(model: Speaker) -> bool:

@@ -10,6 +10,7 @@ from voxlake.evaluation.content import Table
 from voxlake.evaluation.judged import Judged
 from voxlake.evaluation.number_sections import describe_agreement, describe_risk
 from voxlake.evaluation.numbers import Numbers
+from voxlake.evaluation.training_section import training_curves
 from voxlake.evaluation.wording import metric_words, show_cell
 from voxlake.metrics.regression import mean_absolute_error, r_squared
 from voxlake.metrics.survival import concordance_index
@@ -25,13 +26,21 @@ def number_fields(judged: Judged, numbers: Numbers) -> dict[str, Any]:
     shown = [f"{metric_words(each.name).title.lower()} {show_cell(each)}" for each in judged.estimates[:2]]
     section = describe_agreement(numbers) if numbers.event is None else describe_risk(numbers, numbers.event)
     return {
-        "task": f"Predict {what} of each {model.level} by {len(model.card.get('variables', ())):,} "
-        "variables.",
+        "task": f"Predict {what} of each {model.level} {_means(judged)}.",
         "summary": f"On {len(numbers.subjects):,} {model.unit}{of_whom} that the model had not seen: "
         f"{', '.join(shown) or 'no figures'}.",
         "folds": _folds(numbers, folds) if len(folds) > 1 else None,
+        "training": training_curves(model),
         "sections": (section,),
     }
+
+
+def _means(judged: Judged) -> str:
+    model = judged.model
+    if model.is_table:
+        return f"by {len(model.card.get('variables', ())):,} variables"
+    folds = int(model.row["folds"])
+    return f"with {folds} network{'s' if folds > 1 else ''} of {model.row['parameters']:,} parameters"
 
 
 def _folds(numbers: Numbers, folds: list[int]) -> Table:

@@ -13,6 +13,11 @@ from voxlake.metrics.bland_altman import bland_altman
 __all__ = ["describe_agreement", "describe_risk", "worst_numbers"]
 
 _WORST = 10
+_REPEATED = (
+    "Some {unit} have several samples. The bias gives all {unit} the same weight, however many samples one "
+    "has, so that it can differ from the mean error over samples; the limits are those of a single sample, "
+    "made of the variance between {unit} and within them."
+)
 _THIRDS = ("low", "middle", "high")
 
 
@@ -22,8 +27,14 @@ def describe_agreement(numbers: Numbers) -> Section:
     both = np.concatenate((numbers.value, numbers.truth))
     low, high = float(both.min()), float(both.max())
     room = 0.05 * (high - low or 1.0)
+    repeated = len(set(numbers.groups)) < len(numbers.groups)
     rows = (
-        ("Mean difference (bias)", found.bias),
+        (
+            f"Bias: mean over {numbers.unit} of their mean difference"
+            if repeated
+            else "Mean difference (bias)",
+            found.bias,
+        ),
         ("Lower limit of agreement", found.lower_limit),
         ("Upper limit of agreement", found.upper_limit),
     )
@@ -36,6 +47,7 @@ def describe_agreement(numbers: Numbers) -> Section:
                 "agreement; "
                 "whether that is good enough is a question of use, not of statistics."
             ),
+            *((_REPEATED.format(unit=numbers.unit),) if repeated else ()),
         ),
         plots=(
             Plot(

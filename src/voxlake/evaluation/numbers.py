@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voxlake.core.digest import digest_json
-from voxlake.evaluation.scored import independent_unit, nothing_to_score
+from voxlake.evaluation.predicted import Predicted, independent_unit, nothing_to_score
 from voxlake.evaluation.speaker import Speaker
 from voxlake.lake.cohorts import Cohort
 from voxlake.metrics.estimate import Estimate
@@ -29,21 +29,11 @@ _SEEN = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no":
 
 
 @dataclass(frozen=True)
-class Numbers:
-    """Predicted numbers of one part, in the order of the subjects.
+class Numbers(Predicted):
+    """Predicted numbers, or risks, of one part.
 
     Parameters
     ----------
-    model : Speaker
-        Who spoke.
-    cohort_id, part : str
-        About whom: ``test`` or ``new``.
-    subjects, groups : tuple of str
-        Subject and patient of each sample.
-    unit : str
-        What is independent, in the plural.
-    folds : numpy.ndarray
-        int (N,), which fold spoke; -1 for the final model.
     value : numpy.ndarray
         float64 (N,), predicted number, or risk: higher means earlier.
     truth : numpy.ndarray
@@ -54,30 +44,12 @@ class Numbers:
         Predictions that cannot be scored.
     """
 
-    model: Speaker
-    cohort_id: str
-    part: str
-    subjects: tuple[str, ...]
-    groups: tuple[str, ...]
-    unit: str
-    folds: NDArray[np.int64]
+    arrays: ClassVar[tuple[str, ...]] = ("value", "truth", "event")
+
     value: NDArray[np.float64]
     truth: NDArray[np.float64]
     event: NDArray[np.bool_] | None
     left: tuple[tuple[str, str], ...]
-
-    def take(self, chosen: NDArray[np.bool_] | list[int]) -> Numbers:
-        """Some of the samples."""
-        places = np.arange(len(self.subjects))[np.asarray(chosen)]
-        return replace(
-            self,
-            subjects=tuple(self.subjects[place] for place in places),
-            groups=tuple(self.groups[place] for place in places),
-            folds=self.folds[places],
-            value=self.value[places],
-            truth=self.truth[places],
-            event=None if self.event is None else self.event[places],
-        )
 
     def digest(self) -> str:
         """SHA-256 over everything that the figures are made from."""

@@ -78,6 +78,7 @@ def render_report(data: ReportData) -> str:
         confusion=_confusion(data),
         plots=_plots(data),
         training=figures.training_figure(data.training) if data.training else None,
+        course=figures.course_figure(data.training) if any(c.figures for c in data.training) else None,
         flow=flow_svg(data.flow) if data.flow else None,
         sections=_sections(data),
         extra={section.anchor: section for section in data.sections},

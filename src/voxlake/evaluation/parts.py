@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from voxlake.metrics.estimate import Estimate
 
-__all__ = ["Cell", "Guide", "Plot", "Section", "Table", "Trace"]
+__all__ = ["Cell", "Example", "Guide", "Plot", "Section", "Table", "Trace"]
 
 # None is "not known", NaN is "not defined"; the page writes them out in these words.
 Cell: TypeAlias = str | int | float | Estimate | None
@@ -119,6 +119,35 @@ class Plot:
 
 
 @dataclass(frozen=True, eq=False)
+class Example:
+    """An image with what it is and what the model thought.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, shape (rows, columns) or (rows, columns, 3)
+        Grey or RGB picture, ready to show.
+    identifier : str
+        Identifier in the lake; never a patient's name or a file name.
+    truth, predicted : str
+        Class names; both ``""`` where the image only illustrates.
+    probability : float or None
+        Probability of `probability_of`.
+    probability_of : str
+        Class that the probability is about.
+    note : str
+        A line under the image.
+    """
+
+    image: NDArray[np.uint8]
+    identifier: str
+    truth: str = ""
+    predicted: str = ""
+    probability: float | None = None
+    probability_of: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, eq=False)
 class Section:
     """A section of the page.
 
@@ -134,6 +163,8 @@ class Section:
         Drawings, side by side.
     tables : tuple of Table
         Under the drawings.
+    pictures : tuple of Example
+        Images, under the tables.
     place : {"data", "results", "appendix"}
         Where it stands: with the data, after the curves, or behind the limitations.
     """
@@ -143,4 +174,5 @@ class Section:
     words: tuple[str, ...] = ()
     plots: tuple[Plot, ...] = ()
     tables: tuple[Table, ...] = ()
+    pictures: tuple[Example, ...] = ()
     place: Literal["data", "results", "appendix"] = "results"

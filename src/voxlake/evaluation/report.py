@@ -13,6 +13,7 @@ from voxlake.evaluation.asked import Asked, describe, resolve
 from voxlake.evaluation.page import render_report
 from voxlake.evaluation.rebuild import earlier, figures_file, kept_figures
 from voxlake.evaluation.record import differences, figures_digest, figures_of
+from voxlake.evaluation.saliency import SaliencyMethod
 from voxlake.evaluation.study_report import (
     describe_study,
     is_study,
@@ -41,6 +42,7 @@ def report(  # noqa: PLR0913 - each option of the command is a parameter
     output: str | Path | None = None,
     against: str | None = None,
     subgroups: Sequence[str] = (),
+    saliency: SaliencyMethod = "none",
     rebuild: bool = False,
 ) -> Run:
     """Write one self-contained page about a model, a run, a cohort or the de-identification of a study.
@@ -69,6 +71,9 @@ def report(  # noqa: PLR0913 - each option of the command is a parameter
         About a model: another model to compare it with, on what both have scored.
     subgroups : sequence of str
         About a model: columns of ``series``, or labels, beside sex, age, manufacturer and modality.
+    saliency : {"none", "grad-cam", "occlusion", "integrated-gradients"}
+        About a network that takes images: show what its answers about some of them rest on, and whether such
+        maps can be believed.
     rebuild : bool
         The subject is the run of an earlier report: make it again, as it was asked for then, and say whether
         its figures are the same.
@@ -101,6 +106,7 @@ def report(  # noqa: PLR0913 - each option of the command is a parameter
         questions=tuple((question, statement) for question, statement in questions),
         against=against,
         subgroups=tuple(subgroups),
+        saliency="" if saliency == "none" else saliency,
     )
     if rebuild:
         if asked.options:
@@ -129,6 +135,7 @@ def _arguments(lake: Lake, asked: Asked) -> dict[str, Any]:
         "gallery": asked.gallery,
         "against": asked.against,
         "subgroups": list(asked.subgroups),
+        "saliency": asked.saliency,
     }
 
 

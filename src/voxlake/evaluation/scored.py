@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voxlake.core.digest import digest_json
-from voxlake.core.errors import NotFoundError
+from voxlake.evaluation.predicted import Predicted, independent_unit, nothing_to_score
 from voxlake.evaluation.speaker import Speaker
 from voxlake.lake.cohorts import Cohort
 from voxlake.metrics.estimate import Estimate
 from voxlake.metrics.summary import binary_estimates, multiclass_estimates
 from voxlake.metrics.threshold import youden_threshold
 
-__all__ = ["Scored", "collect", "estimates", "independent_unit", "nothing_to_score"]
+__all__ = ["Scored", "collect", "estimates"]
 
 _ROWS = """
 select coalesce(subject, volume_id) as subject, any_value(patient_id) as patient_id,
@@ -29,21 +29,11 @@ group by coalesce(subject, volume_id), "group", fold, truth, part order by subje
 
 
 @dataclass(frozen=True)
-class Scored:
-    """Predictions of one part, in the order of the subjects.
+class Scored(Predicted):
+    """Predicted classes of one part.
 
     Parameters
     ----------
-    model : Speaker
-        Who spoke.
-    cohort_id, part : str
-        About whom: ``test`` (each subject by the model of the fold that has not seen its patient) or ``new``.
-    subjects, groups : tuple of str
-        Subject (volume, image, patient, row, ...) and patient of each sample.
-    unit : str
-        What is independent, in the plural: ``"patients"``, or what stands in for them where none is known.
-    folds : numpy.ndarray
-        int (N,), which fold spoke; -1 for the mean of all, or the final model.
     truth : numpy.ndarray
         int (N,), index into the classes.
     probabilities : numpy.ndarray
@@ -57,13 +47,8 @@ class Scored:
         Predictions that thresholds and recalibration of a fold may be fitted on.
     """
 
-    model: Speaker
-    cohort_id: str
-    part: str
-    subjects: tuple[str, ...]
-    groups: tuple[str, ...]
-    unit: str
-    folds: NDArray[np.int64]
+    arrays: ClassVar[tuple[str, ...]] = ("truth", "probabilities", "thresholds")
+
     truth: NDArray[np.int64]
     probabilities: NDArray[np.float64]
     thresholds: NDArray[np.float64] | None
@@ -91,19 +76,6 @@ class Scored:
         if self.thresholds is None:
             return np.asarray(self.probabilities.argmax(axis=1))
         return np.where(self.score >= self.thresholds, self.positive, 1 - self.positive)
-
-    def take(self, chosen: NDArray[np.bool_] | Sequence[int]) -> Scored:
-        """Some of the samples."""
-        places = np.arange(len(self.subjects))[np.asarray(chosen)]
-        return replace(
-            self,
-            subjects=tuple(self.subjects[place] for place in places),
-            groups=tuple(self.groups[place] for place in places),
-            folds=self.folds[places],
-            truth=self.truth[places],
-            probabilities=self.probabilities[places],
-            thresholds=None if self.thresholds is None else self.thresholds[places],
-        )
 
     def digest(self) -> str:
         """SHA-256 over everything that the figures are made from."""
@@ -168,25 +140,6 @@ def estimates(scored: Scored) -> list[Estimate]:
         )
     wanted = {name: place for place, name in enumerate(scored.model.metrics)}
     return sorted(found, key=lambda each: wanted.get(each.name, len(wanted)))
-
-
-def nothing_to_score(model: Speaker) -> NotFoundError:
-    """The error for a model without a prediction that can be scored."""
-    return NotFoundError(
-        f"model '{model.name}' has no prediction with a known truth here; predict a labelled "
-        "cohort of patients that it has not seen with `voxlake predict`"
-    )
-
-
-def independent_unit(
-    patients: Sequence[str | None], groups: Sequence[str], model: Speaker
-) -> tuple[tuple[str, ...], str]:
-    """Groups for the intervals and what they are: patients; where none is known, studies or samples."""
-    if any(patient is not None for patient in patients) or model.level == "patient":
-        return tuple(groups), "patients"
-    if len(set(groups)) == len(groups):
-        return tuple(groups), model.unit
-    return tuple(groups), "groups" if model.level == "row" else "studies"
 
 
 def _scored(

@@ -11,6 +11,7 @@ from typing import Any
 from voxlake.evaluation.content import TextBlock
 from voxlake.lake.lake import Lake
 from voxlake.learning.model_files import find_model, model_path
+from voxlake.learning.task import Task
 
 __all__ = ["Speaker", "get_speaker"]
 
@@ -76,7 +77,7 @@ class Speaker:
     @property
     def is_binary(self) -> bool:
         """Whether it tells two classes apart."""
-        return len(self.classes) == 2
+        return len(self.classes) == 2 and self.task_kind != "multilabel"
 
     def split(self) -> dict[str, Any]:
         """Seed and the subjects in each part of each fold."""
@@ -104,17 +105,16 @@ def _trained(lake: Lake, row: Mapping[str, Any]) -> Speaker:
     from voxlake.learning.model import get_model
 
     model = get_model(lake, row["model_id"])
-    flat = model.task.network["dimensions"] == 2
     return Speaker(
         lake,
         model.row,
         name=model.task.name,
-        target=model.task.target,
+        target=model.task.target_name,
         task_kind=model.task.kind,
         classes=model.classes,
         positive=model.positive,
-        level="volume",
-        unit="images" if flat else "volumes",
+        level=model.task.level,
+        unit=_unit(model.task),
         metrics=model.task.metrics,
         card=model.card,
         task=model.task.model_dump(mode="json"),
@@ -123,6 +123,14 @@ def _trained(lake: Lake, row: Mapping[str, Any]) -> Speaker:
             TextBlock("Plan: how every volume was prepared", model.plan.to_toml()),
         ),
     )
+
+
+def _unit(task: Task) -> str:
+    """What is scored, for people."""
+    if task.level == "patient":
+        return "patients"
+    slices = task.takes == "sequence" and task.sequence.of == "slices"
+    return "images" if task.dimensions == 2 and not slices else "volumes"
 
 
 def _mined(lake: Lake, row: Mapping[str, Any]) -> Speaker:

@@ -1,4 +1,4 @@
-"""Figures of subgroups: by sex, age, manufacturer, modality, any column of the series, any label."""
+"""Figures of subgroups: by sex, age, manufacturer, modality, columns of series or table, labels."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 
 from voxlake.core.errors import NotFoundError, UsageError
 from voxlake.core.hints import hint
-from voxlake.evaluation.judged import Judged
-from voxlake.evaluation.numbers import number_estimates
+from voxlake.evaluation.asides import aside_values
+from voxlake.evaluation.judged import Judged, estimates_of
 from voxlake.evaluation.scored import Scored
 from voxlake.evaluation.subjects import Behind, age_band, behind, header_values, label_values
 from voxlake.lake.cohorts import get_cohort
@@ -86,27 +86,31 @@ def divisions(judged: Judged, names: Sequence[str] | None = None) -> list[Divisi
     judged : Judged
         A scored model.
     names : sequence of str, optional
-        ``age``, columns of ``series``, or labels; without it, those of `DEFAULTS` that divide the samples.
+        Columns that a mined table carried along (`asides`), and, where the lake knows the subjects, ``age``,
+        columns of ``series``, or labels; without it, those of `DEFAULTS` and those carried along that divide
+        the samples.
 
     Raises
     ------
     UsageError
-        There is no such column or label, or nothing is known of the subjects: they are rows of a table from
-        outside.
+        There is no such column or label.
     """
     scored = judged.scored
-    if scored is None or (scored.model.level == "row" and names is None):
+    if scored is None:
         return []
-    if scored.model.level == "row":
-        raise UsageError(
-            "subgroups need subjects that the lake knows; these are rows of a table from outside: mine a "
-            "table "
-            "of patients, studies, series or images"
-        )
+    # Of another cohort nobody carried a column along.
+    carried = aside_values(judged.model) if judged.cohort is None else {}
+    outside = scored.model.level == "row"
     stored = behind(scored.model.lake, scored.model.level, scored.subjects)
+    usual = tuple(dict.fromkeys((*(() if outside else DEFAULTS), *carried)))
     found = []
-    for name in DEFAULTS if names is None else names:
-        by_subject = _values(judged, stored, name)
+    for name in usual if names is None else names:
+        if outside and name not in carried:
+            raise UsageError(
+                f"no subgroup '{name}': these are rows of a table from outside; known are the columns that "
+                f"the task names in 'asides'{hint(name, carried)}; name it there and mine again"
+            )
+        by_subject = carried[name] if name in carried else _values(judged, stored, name)
         values = _few([by_subject.get(subject) or _MISSING for subject in scored.subjects])
         if names is not None or len(set(values) - {_MISSING}) > 1:
             found.append(Division(name, _TITLES.get(name, name.replace("_", " ").capitalize()), values))
@@ -144,7 +148,7 @@ def divide(judged: Judged, division: Division) -> list[Part]:
                 len(inside.subjects),
                 len(set(inside.groups)),
                 None,
-                tuple(number_estimates(inside)) if enough else (),
+                estimates_of(inside) if enough else (),
                 (),
             )
         )

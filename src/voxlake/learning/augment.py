@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from voxlake.learning.settings import AugmentationSettings
 
-__all__ = ["Draws", "apply", "draw"]
+__all__ = ["Draws", "add_noise", "apply", "draw"]
 
 _AXES = {2: ("row", "column"), 3: ("slice", "row", "column")}
 
@@ -83,7 +83,7 @@ def draw(settings: AugmentationSettings, count: int, dimensions: int, generator:
     )
 
 
-def apply(draws: Draws, images: Tensor) -> Tensor:
+def apply(draws: Draws, images: Tensor, *, noise: bool = True) -> Tensor:
     """Apply what was drawn.
 
     Parameters
@@ -92,6 +92,8 @@ def apply(draws: Draws, images: Tensor) -> Tensor:
         For N images.
     images : torch.Tensor
         float32 (N, C, H, W) or (N, C, D, H, W); not changed. Pixels from beyond the edge repeat the edge.
+    noise : bool
+        Whether to add the noise; `add_noise` adds it later.
 
     Returns
     -------
@@ -108,11 +110,14 @@ def apply(draws: Draws, images: Tensor) -> Tensor:
         spread, mean = torch.std_mean(images, dim=axes, keepdim=True)
         gain = 1 + _per_image(draws.contrast, images)
         images = (images - mean) * gain + mean + _per_image(draws.brightness, images) * spread
-    if draws.noise:
-        generator = torch.Generator().manual_seed(draws.noise_seed)
-        spread = torch.std(images, dim=axes, keepdim=True)
-        images = images + torch.randn(images.shape, generator=generator) * spread * draws.noise
-    return images
+    return add_noise(draws, images) if noise and draws.noise else images
+
+
+def add_noise(draws: Draws, images: Tensor) -> Tensor:
+    """Add the noise that was drawn; parameters are those of `apply`."""
+    generator = torch.Generator().manual_seed(draws.noise_seed)
+    spread = torch.std(images, dim=tuple(range(1, images.ndim)), keepdim=True)
+    return images + torch.randn(images.shape, generator=generator) * spread * draws.noise
 
 
 def _per_image(values: Tensor, images: Tensor) -> Tensor:

@@ -2,30 +2,34 @@
 
 One safetensors file holds weights, best weights, moving average and optimiser state, and in its header, as
 JSON, the history: it is replaced in one rename and is never half of one epoch and half of another. Random
-states are not stored, since every epoch draws from seeds of its own (`voxlake.learning.data.derived_seed`).
+states are not stored, since every epoch and every step draws from a seed of its own
+(`voxlake.learning.seeds.derived_seed`).
 """
 
 from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from voxlake.core.digest import canonical_json, digest_bytes, digest_many
 from voxlake.core.errors import UsageError
-from voxlake.learning.data import Samples
+from voxlake.learning.batch import BatchSource
 from voxlake.learning.optimisation import make_optimiser
 from voxlake.learning.settings import TrainingSettings
 from voxlake.networks.weights import read_tensors, weights_to_bytes, write_atomically, write_tensors
 
-__all__ = ["EpochRecord", "TrainingState", "fingerprint", "new_state", "restore", "save"]
+__all__ = ["EpochRecord", "Partial", "TrainingState", "fingerprint", "new_state", "restore", "save"]
 
 _FILE = "training.safetensors"
+# Neither where figures are written nor how often the state is kept decides the outcome.
+_IRRELEVANT: Mapping[str, Any] = {"loggers": (), "checkpoint_every": None}
 
 
 @dataclass(frozen=True)
@@ -37,9 +41,10 @@ class EpochRecord:
     epoch : int
         1 for the first.
     train_loss : float
-        Mean cross-entropy over the (augmented) training samples, while they were learned from.
-    validation_loss, validation_roc_auc : float or None
-        Of the validation part after the epoch; None without one. The area is NaN if a class is missing there.
+        Mean loss over the (augmented) training samples, while they were learned from.
+    figures : mapping of str to float
+        Of the validation part after the epoch; empty without one. A figure is NaN where it is not defined,
+        as the ROC AUC is not if a class is missing there.
     learning_rate : float
         Of the last step.
     seconds : float
@@ -48,10 +53,19 @@ class EpochRecord:
 
     epoch: int
     train_loss: float
-    validation_loss: float | None
-    validation_roc_auc: float | None
+    figures: Mapping[str, float]
     learning_rate: float
     seconds: float
+
+
+@dataclass
+class Partial:
+    """How far the epoch at hand is: steps done, their summed loss and weight, and wall time."""
+
+    step: int = 0
+    loss: float = 0.0
+    weight: float = 0.0
+    seconds: float = 0.0
 
 
 @dataclass
@@ -61,7 +75,9 @@ class TrainingState:
     network: nn.Module
     optimiser: torch.optim.Optimizer
     average: nn.Module | None
+    scaler: torch.amp.GradScaler
     history: list[EpochRecord] = field(default_factory=list)
+    partial: Partial = field(default_factory=Partial)
     best: dict[str, Tensor] = field(default_factory=dict)
     best_epoch: int = 0
 
@@ -72,22 +88,23 @@ class TrainingState:
 
     def keep_as_best(self) -> None:
         """Remember the weights as those of the best epoch so far."""
-        self.best = {name: tensor.detach().clone() for name, tensor in self.validated.state_dict().items()}
+        state = self.validated.state_dict()
+        self.best = {name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}
         self.best_epoch = len(self.history)
 
 
-def new_state(network: nn.Module, settings: TrainingSettings) -> TrainingState:
-    """State before the first epoch."""
+def new_state(
+    network: nn.Module, settings: TrainingSettings, *, scaler: torch.amp.GradScaler
+) -> TrainingState:
+    """State before the first epoch; the network is already on its device."""
     average = copy.deepcopy(network) if settings.ema else None
-    return TrainingState(network, make_optimiser(network, settings), average)
+    return TrainingState(network, make_optimiser(network, settings), average, scaler)
 
 
-def fingerprint(
-    network: nn.Module, train: Samples, validation: Samples | None, settings: TrainingSettings
-) -> str:
-    """Digest over all that decides the outcome: initial weights, samples and settings."""
-    held_out = "" if validation is None else validation.digest()
-    return digest_many([digest_bytes(weights_to_bytes(network)), train.digest(), held_out, settings.digest()])
+def fingerprint(network: nn.Module, train: BatchSource, settings: TrainingSettings, mark: str) -> str:
+    """Digest over all that decides the outcome: initial weights, batches, settings and the mark."""
+    decisive = settings.model_copy(update=dict(_IRRELEVANT))
+    return digest_many([digest_bytes(weights_to_bytes(network)), train.digest(), mark, decisive.digest()])
 
 
 def save(folder: Path, state: TrainingState, mark: str) -> None:
@@ -101,7 +118,12 @@ def save(folder: Path, state: TrainingState, mark: str) -> None:
     for index, values in state.optimiser.state_dict()["state"].items():
         present = ((key, value) for key, value in values.items() if isinstance(value, Tensor))
         tensors |= _prefixed(f"optimiser.{index}", present)
-    progress = {"history": [asdict(record) for record in state.history], "best_epoch": state.best_epoch}
+    progress = {
+        "history": [asdict(record) for record in state.history],
+        "partial": asdict(state.partial),
+        "best_epoch": state.best_epoch,
+        "scaler": state.scaler.state_dict(),
+    }
     metadata = {"fingerprint": mark, "progress": canonical_json(progress)}
     write_atomically(folder / _FILE, write_tensors(tensors, metadata))
 
@@ -136,8 +158,11 @@ def restore(folder: Path, state: TrainingState, mark: str) -> None:
     state.optimiser.load_state_dict(restored)
     progress = json.loads(metadata["progress"])
     state.history = [EpochRecord(**record) for record in progress["history"]]
+    state.partial = Partial(**progress["partial"])
     state.best = parts.get("best", {})
     state.best_epoch = int(progress["best_epoch"])
+    if progress["scaler"]:
+        state.scaler.load_state_dict(progress["scaler"])
 
 
 def _prefixed(prefix: str, tensors: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:

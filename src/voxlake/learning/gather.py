@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
+from torch import Tensor
 
+from voxlake.core.digest import digest_json
 from voxlake.core.errors import NotFoundError, UsageError
 from voxlake.lake.cohorts import Cohort
 from voxlake.lake.leakage import near_tokens
-from voxlake.lake.resolve import Resolved, resolve_labels
 from voxlake.lake.splits import join_groups
 from voxlake.learning.data import Samples
-from voxlake.volumes.read import read_values, volume_rows
+from voxlake.learning.inputs import image_inputs, table_of
+from voxlake.learning.tables.prepare import Preparation, fit_preparation
+from voxlake.learning.tables.table import FeatureTable
+from voxlake.learning.targets import Truth, find_truths, tensor_of
+from voxlake.learning.task import Task
+from voxlake.learning.units import Left, Unit, find_units, fitting_units, group_of
+from voxlake.volumes.read import volume_rows
 
-__all__ = ["Gathered", "Left", "gather", "group_of", "images_of"]
-
-
-@dataclass(frozen=True)
-class Left:
-    """A volume or series that cannot be learned from, and why."""
-
-    item: str
-    reason: str
-    detail: str
+__all__ = ["Gathered", "Left", "gather", "group_of"]
 
 
 @dataclass(frozen=True)
@@ -36,28 +31,77 @@ class Gathered:
 
     Parameters
     ----------
-    samples : Samples
-        One for each usable volume, sorted by series and instance. Groups are patients (the study where no
-        patient is known), joined where they share content or, as far as `check` has measured it, look the
-        same.
-    labels : tuple of str
-        Label of each sample.
-    rows : tuple of mapping
-        Row of `volumes` of each sample.
+    task : Task
+        What is learned.
+    units : tuple of Unit
+        What each sample was made from, sorted by series and instance, or by patient.
+    groups : tuple of str
+        Patients (the study where no patient is known), joined where they share content or, as far as `check`
+        has measured it, look the same.
+    truths : tuple
+        Class, number or labels of each sample; see `Truths`.
+    classes : tuple of str
+        In the order of the outputs.
+    images : tuple of torch.Tensor
+        Inputs of the network but for the table.
+    table : FeatureTable or None
+        A row for each sample, for networks that take one.
     left : tuple of Left
         What was left out.
     """
 
-    samples: Samples
-    labels: tuple[str, ...]
-    rows: tuple[Mapping[str, Any], ...]
+    task: Task
+    units: tuple[Unit, ...]
+    groups: tuple[str, ...]
+    truths: tuple[Truth, ...]
+    classes: tuple[str, ...]
+    images: tuple[Tensor, ...]
+    table: FeatureTable | None
     left: tuple[Left, ...]
 
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Subject of each sample."""
+        return tuple(unit.subject for unit in self.units)
 
-def gather(
-    cohort: Cohort, plan_digest: str, *, target: str, classes: Sequence[str] | None, dimensions: int
-) -> Gathered:
-    """Bring together volumes and labels of a cohort.
+    @property
+    def contents(self) -> list[tuple[str, ...]]:
+        """Digests of what each sample was made from."""
+        return [unit.contents for unit in self.units]
+
+    def prepare(self, train: Sequence[int]) -> Preparation | None:
+        """How the table becomes numbers, fitted on some of the samples; None where there is no table."""
+        if self.table is None:
+            return None
+        return fit_preparation(self.table.take(list(train)), self.task.prepare)
+
+    def samples(self, positions: Sequence[int], preparation: Preparation | None) -> Samples:
+        """Some of the samples, their table prepared."""
+        index = torch.tensor(list(positions), dtype=torch.int64)
+        inputs = tuple(tensor[index] for tensor in self.images)
+        if self.table is not None and preparation is not None:
+            values = preparation.apply(self.table.take(list(positions)))
+            inputs = (*inputs, torch.from_numpy(values).float())
+        chosen = [self.truths[position] for position in positions]
+        return Samples(
+            inputs=inputs,
+            targets=tensor_of(self.task, chosen, self.classes),
+            classes=self.classes,
+            groups=tuple(self.groups[position] for position in positions),
+            ids=tuple(self.units[position].subject for position in positions),
+            takes=self.task.takes,
+        )
+
+    def digest(self) -> str:
+        """SHA-256 over everything that is learned from."""
+        table = "" if self.table is None else self.table.digest()
+        truths = [list(one) if isinstance(one, tuple) else one for one in self.truths]
+        values = [[row["volume_id"], row["sha256"]] for unit in self.units for row in unit.rows]
+        return digest_json([self.ids, self.groups, truths, self.classes, table, values])
+
+
+def gather(cohort: Cohort, plan_digest: str, task: Task) -> Gathered:
+    """Bring together volumes, tables and labels of a cohort.
 
     Parameters
     ----------
@@ -65,19 +109,15 @@ def gather(
         A prepared cohort.
     plan_digest : str
         Under which plan.
-    target : str
-        Name of the label.
-    classes : sequence of str, optional
-        Labels to learn, in the order of the outputs; all that occur, sorted, if absent.
-    dimensions : int
-        2 for single images, 3 for volumes.
+    task : Task
+        What is learned, and from what.
 
     Raises
     ------
     NotFoundError
         Nothing is prepared under the plan, or nothing has such a label.
     UsageError
-        Fewer than two classes are left.
+        Fewer than two classes are left, or nothing at all.
     """
     rows = volume_rows(cohort, plan_digest)
     if not rows:
@@ -85,83 +125,39 @@ def gather(
             f"cohort '{cohort.name}' has no volume under the plan of the task; run "
             f"`voxlake prepare {cohort.name} --plan ...` with the same plan first"
         )
-    resolved = resolve_labels(cohort, target)
-    known = tuple(classes) if classes is not None else tuple(sorted(set(resolved.values.values())))
-    shape = Counter(tuple(row["shape"]) for row in rows).most_common(1)[0][0]
-    left = [
-        Left(member.series_instance_uid, "no_volume", "the series was not prepared under this plan")
-        for member in cohort.members()
-        if member.series_instance_uid not in {row["series_instance_uid"] for row in rows}
+    everyone, left = find_units(cohort, task, rows)
+    truths = find_truths(cohort, task, everyone, classes=task.classes)
+    # Without a label nothing is learned of a class, but an image can be given back.
+    problems = () if task.kind == "reconstruction" else truths.problems
+    unknown = {problem.item for problem in problems}
+    units, misfits, _ = fitting_units((one for one in everyone if one.subject not in unknown), task, None)
+    left += [*problems, *misfits]
+    chosen = [truths.values[unit.subject] for unit in units]
+    _check(cohort, task, chosen, len(left))
+    near = near_tokens(cohort.lake, {series for unit in units for series in unit.series})
+    contents = [
+        [*unit.contents, *(token for series in unit.series for token in near.get(series, ()))]
+        for unit in units
     ]
-    used = []
-    for row in rows:
-        problem = _problem(row, resolved, known, shape)
-        if problem is None:
-            used.append(row)
-        else:
-            left.append(problem)
-    labels = tuple(resolved.values[row["series_instance_uid"]] for row in used)
-    if len(set(labels)) < 2:
-        raise UsageError(
-            f"cohort '{cohort.name}' has usable volumes of {len(set(labels))} class of '{target}'; "
-            f"two are needed ({len(left)} were left out)"
-        )
-    near = near_tokens(cohort.lake, {row["series_instance_uid"] for row in used})
-    contents = [[*row["inputs"], *near.get(row["series_instance_uid"], ())] for row in used]
-    groups = join_groups([group_of(row) for row in used], contents)
-    samples = Samples(
-        images=images_of(cohort, used, dimensions),
-        targets=torch.tensor([known.index(label) for label in labels], dtype=torch.int64),
-        classes=known,
-        groups=tuple(groups),
-        ids=tuple(row["volume_id"] for row in used),
+    return Gathered(
+        task=task,
+        units=tuple(units),
+        groups=tuple(join_groups([unit.group for unit in units], contents)),
+        truths=tuple(chosen),
+        classes=truths.classes,
+        images=image_inputs(cohort.lake, task, units),
+        table=table_of(cohort, task, units) if task.inputs else None,
+        left=tuple(left),
     )
-    return Gathered(samples, labels, tuple(used), tuple(left))
 
 
-def images_of(cohort: Cohort, rows: Sequence[dict[str, Any]], dimensions: int) -> torch.Tensor:
-    """Prepared values as a tensor for a network.
-
-    Returns
-    -------
-    torch.Tensor
-        float32, (N, C, rows, columns) or (N, C, slices, rows, columns).
-
-    Raises
-    ------
-    UsageError
-        Single images are wanted, but the volumes have several slices.
-    """
-    stacked = np.stack([np.asarray(values, dtype=np.float32) for values in read_values(cohort.lake, rows)])
-    if stacked.ndim == 4:
-        stacked = stacked[..., None]
-    stacked = np.moveaxis(stacked, -1, 1)
-    if dimensions == 2:
-        if stacked.shape[2] != 1:
-            raise UsageError(
-                f"the network takes single images (dimensions = 2), but volumes have {stacked.shape[2]} "
-                "slices; set dimensions = 3 or prepare single slices"
-            )
-        stacked = stacked[:, :, 0]
-    return torch.from_numpy(np.ascontiguousarray(stacked))
-
-
-def _problem(
-    row: Mapping[str, Any], resolved: Resolved, classes: Sequence[str], shape: tuple[int, ...]
-) -> Left | None:
-    series, volume = row["series_instance_uid"], row["volume_id"]
-    if series in resolved.conflicts:
-        found = ", ".join(resolved.conflicts[series])
-        return Left(volume, "label_conflict", f"labels disagree: {found}")
-    if series not in resolved.values:
-        return Left(volume, "no_label", "no label at any level")
-    if resolved.values[series] not in classes:
-        return Left(volume, "other_class", f"label '{resolved.values[series]}' is none of the task's classes")
-    if tuple(row["shape"]) != shape:
-        return Left(volume, "shape_mismatch", f"shape {tuple(row['shape'])}, most have {shape}")
-    return None
-
-
-def group_of(row: Mapping[str, Any]) -> str:
-    """What a volume is kept together with: its patient, or its study where no patient is known."""
-    return str(row["patient_id"] if row["patient_id"] is not None else row["study_instance_uid"])
+def _check(cohort: Cohort, task: Task, truths: Sequence[Truth], left: int) -> None:
+    if not truths:
+        raise UsageError(
+            f"cohort '{cohort.name}' has no usable volume of '{task.target_name}' ({left} left out)"
+        )
+    if task.kind in ("classification", "ordinal") and len(set(truths)) < 2:
+        raise UsageError(
+            f"cohort '{cohort.name}' has usable volumes of {len(set(truths))} class of '{task.target_name}'; "
+            f"two are needed ({left} were left out)"
+        )

@@ -4,25 +4,37 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from voxlake.core.errors import UsageError
-from voxlake.learning import augment
-from voxlake.learning.checkpoint import EpochRecord, TrainingState, fingerprint, new_state, restore, save
-from voxlake.learning.data import Samples, batches, derived_seed
-from voxlake.learning.inference import predict_logits
-from voxlake.learning.optimisation import class_weights, learning_rate, set_learning_rate, update_average
-from voxlake.learning.runtime import autocast, torch_runtime
+from voxlake.learning.batch import BatchSource
+from voxlake.learning.checkpoint import (
+    EpochRecord,
+    Partial,
+    TrainingState,
+    fingerprint,
+    new_state,
+    restore,
+    save,
+)
+from voxlake.learning.objectives.base import Objective
+from voxlake.learning.optimisation import learning_rate, set_learning_rate, update_average
+from voxlake.learning.runtime import device_of, torch_runtime
 from voxlake.learning.settings import TrainingSettings
-from voxlake.metrics.scores import roc_auc
+from voxlake.learning.step import Place, layout_of, make_scaler, take_step
+from voxlake.learning.workers import Workers, open_workers
 
-__all__ = ["FitResult", "fit"]
+__all__ = ["FitResult", "Validate", "fit"]
+
+Validate = Callable[[nn.Module], Mapping[str, float]]
+# A GPU is asked for its losses only now and then: asking waits for all that it has yet to do.
+_STEPS_BETWEEN_LOOKS = 50
 
 
 @dataclass(frozen=True)
@@ -49,30 +61,40 @@ class FitResult:
 
 def fit(
     network: nn.Module,
-    train: Samples,
-    validation: Samples | None,
+    train: BatchSource,
+    objective: Objective,
     settings: TrainingSettings,
     *,
+    validate: Validate | None = None,
     checkpoint_folder: Path | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
+    mark: str = "",
 ) -> FitResult:
-    """Fit a classifier and leave the weights of its best epoch in it.
+    """Fit a network to batches and leave the weights of its best epoch in it.
 
     Parameters
     ----------
     network : torch.nn.Module
-        Maps images to logits (N, K), K being the number of classes; changed in place.
-    train : Samples
+        Called with the inputs of a batch; changed in place, and left on the processor.
+    train : BatchSource
         What is learned from.
-    validation : Samples, optional
-        What chooses the epoch; without it the last one counts and all epochs are run.
+    objective : Objective
+        What is made small.
     settings : TrainingSettings
         How.
+    validate : callable, optional
+        Gives the figures of the validation part, which choose the epoch; called after each epoch with the
+        network, or its moving average, in evaluation mode, on the device of the training and without
+        gradients. Without it the last epoch counts and all are run.
     checkpoint_folder : Path, optional
         Where the state is kept after each epoch. If it holds the state of this very training, the training
-        goes on from there, and with one thread, or as many as before, ends at the same weights bit for bit.
+        goes on from there, and on a processor with one thread, or as many as before, it ends at the same
+        weights bit for bit.
     on_epoch : callable, optional
         Called with the `EpochRecord` of each epoch, after its checkpoint was written.
+    mark : str
+        What else decides the outcome, for example the digest of the validation part; a checkpoint with
+        another mark belongs to another training.
 
     Returns
     -------
@@ -82,28 +104,81 @@ def fit(
     Raises
     ------
     UsageError
-        The loss is no longer finite, the validation part cannot tell epochs apart, or the checkpoint
-        belongs to another training.
+        The loss is no longer finite, there is no such figure to monitor, or the checkpoint belongs to
+        another training.
+    EngineError
+        A process that took a share of each batch is gone.
     """
-    _check(train, validation, settings)
-    layout = torch.channels_last if train.images.ndim == 4 else torch.channels_last_3d
+    larger = _check(objective, settings, validate)
+    place = Place(device_of(settings.device), settings.precision, layout_of(network))
     with torch_runtime(settings.threads, settings.seed):
-        mark = "" if checkpoint_folder is None else fingerprint(network, train, validation, settings)
-        network.to(memory_format=layout)  # type: ignore[call-overload]  # the stubs leave this overload out
-        state = new_state(network, settings)
+        key = "" if checkpoint_folder is None else fingerprint(network, train, settings, mark)
+        place.put(network)
+        network.train()
+        state = new_state(network, settings, scaler=make_scaler(place))
         if checkpoint_folder is not None:
-            restore(checkpoint_folder, state, mark)
-        while not _stopped_early(state, settings) and len(state.history) < settings.epochs:
-            record = _one_epoch(state, train, validation, settings)
-            state.history.append(record)
-            if _is_best(state, settings):
-                state.keep_as_best()
-            if checkpoint_folder is not None:
-                save(checkpoint_folder, state, mark)
-            if on_epoch is not None:
-                on_epoch(record)
-    network.load_state_dict(state.best)
-    network.eval()
+            restore(checkpoint_folder, state, key)
+        if _ended(state, settings):
+            return _result(state, settings)
+        keep = None if checkpoint_folder is None else _Keeper(checkpoint_folder, state, key)
+        with open_workers(network, train, objective, settings, place) as workers:
+            job = _Job(state, train, objective, settings, workers, keep)
+            while not _ended(state, settings):
+                record = _one_epoch(job, validate)
+                state.history.append(record)
+                if _is_best(state, settings.monitor, larger=larger):
+                    state.keep_as_best()
+                if keep is not None:
+                    keep()
+                if on_epoch is not None:
+                    on_epoch(record)
+        return _result(state, settings)
+
+
+@dataclass(frozen=True)
+class _Keeper:
+    """Writes the state to its folder."""
+
+    folder: Path
+    state: TrainingState
+    key: str
+
+    def __call__(self) -> None:
+        save(self.folder, self.state, self.key)
+
+
+@dataclass
+class _Job:
+    """What all steps of a training share, and the losses that were not looked at yet."""
+
+    state: TrainingState
+    train: BatchSource
+    objective: Objective
+    settings: TrainingSettings
+    workers: Workers
+    keep: _Keeper | None
+    unseen: list[tuple[Tensor, float]] = field(default_factory=list)
+
+    @property
+    def epoch(self) -> int:
+        """The epoch at hand, 1 for the first."""
+        return len(self.state.history) + 1
+
+    def look(self) -> None:
+        """Add up the losses so far, and refuse what is no number."""
+        partial = self.state.partial
+        for loss, weight in self.unseen:
+            value = float(loss)
+            _refuse_nan(value, self.epoch, self.settings)
+            partial.loss += value * weight
+            partial.weight += weight
+        self.unseen.clear()
+
+
+def _result(state: TrainingState, settings: TrainingSettings) -> FitResult:
+    state.network.to("cpu")
+    state.network.load_state_dict(state.best)
+    state.network.eval()
     return FitResult(
         history=tuple(state.history),
         best_epoch=state.best_epoch,
@@ -112,88 +187,72 @@ def fit(
     )
 
 
-def _one_epoch(
-    state: TrainingState, train: Samples, validation: Samples | None, settings: TrainingSettings
-) -> EpochRecord:
-    epoch = len(state.history) + 1
-    started = time.perf_counter()
-    weights = class_weights(train.targets, len(train.classes), settings)
-    train_loss = _learn(state, train, weights, settings, epoch)
-    validation_loss = validation_auc = None
-    if validation is not None:
-        with autocast(settings.precision):
-            logits = predict_logits(state.validated, validation.images)
-        # Weighted as in training, so that both losses speak of the same thing.
-        validation_loss = float(functional.cross_entropy(logits, validation.targets, weight=weights))
-        _refuse_nan(validation_loss, epoch, settings)
-        probabilities = torch.softmax(logits.double(), dim=1)
-        validation_auc = float(roc_auc(validation.targets.numpy(), probabilities.numpy()))
+def _one_epoch(job: _Job, validate: Validate | None) -> EpochRecord:
+    state, epoch = job.state, job.epoch
+    started = time.perf_counter() - state.partial.seconds
+    _learn(job, started)
+    train_loss = state.partial.loss / max(state.partial.weight, 1e-12)
+    state.partial = Partial()
+    figures: Mapping[str, float] = {}
+    if validate is not None:
+        state.validated.eval()
+        with torch.inference_mode():
+            figures = validate(state.validated)
+        if "loss" in figures:
+            _refuse_nan(figures["loss"], epoch, job.settings)
+        _check_monitor(figures, job.settings)
     return EpochRecord(
         epoch=epoch,
         train_loss=train_loss,
-        validation_loss=validation_loss,
-        validation_roc_auc=validation_auc,
+        figures={name: float(value) for name, value in figures.items()},
         learning_rate=float(state.optimiser.param_groups[0]["lr"]),
         seconds=time.perf_counter() - started,
     )
 
 
-def _learn(
-    state: TrainingState, train: Samples, weights: Tensor, settings: TrainingSettings, epoch: int
-) -> float:
-    """One pass over the training part; returns its mean loss."""
-    torch.manual_seed(derived_seed(settings.seed, "dropout", epoch))
-    order = torch.Generator().manual_seed(derived_seed(settings.seed, "order", epoch))
-    changes = torch.Generator().manual_seed(derived_seed(settings.seed, "augmentation", epoch))
-    steps = -(-len(train) // settings.batch_size)
+def _learn(job: _Job, started: float) -> None:
+    """What is left of one pass over the training part."""
+    state, settings, epoch, steps = job.state, job.settings, job.epoch, job.train.steps
     state.network.train()
-    total = 0.0
-    for step, index in enumerate(batches(len(train), settings.batch_size, order)):
+    every = settings.checkpoint_every if job.keep is not None else None
+    done = state.partial.step
+    for step, batch in enumerate(islice(job.train.epoch(epoch), done, None), done):
         progress = (epoch - 1 + step / steps) / settings.epochs
         set_learning_rate(state.optimiser, learning_rate(settings, progress))
-        draws = augment.draw(settings.augmentation, len(index), len(train.shape), changes)
-        images = augment.apply(draws, train.images[index])
-        loss = _loss(state.network, images, train.targets[index], weights, settings)
-        value = float(loss.detach())
-        _refuse_nan(value, epoch, settings)
-        total += value * len(index)
-        _step(state, loss, settings)
+        loss = job.workers.gradients(epoch, step, batch, state.scaler)
+        job.unseen.append((loss, job.objective.weight(batch.targets)))
+        if loss.device.type == "cpu" or len(job.unseen) == _STEPS_BETWEEN_LOOKS:
+            job.look()
+        take_step(state, settings)
         if state.average is not None:
             update_average(state.average, state.network, settings.ema, (epoch - 1) * steps + step)
-    return total / len(train)
+        state.partial.step = step + 1
+        if every is not None and job.keep is not None and (step + 1) % every == 0 and step + 1 < steps:
+            job.look()
+            state.partial.seconds = time.perf_counter() - started
+            job.keep()
+    job.look()
 
 
-def _loss(
-    network: nn.Module, images: Tensor, targets: Tensor, weights: Tensor, settings: TrainingSettings
-) -> Tensor:
-    with autocast(settings.precision):
-        logits = network(images)
-    return functional.cross_entropy(
-        logits.float(), targets, weight=weights, label_smoothing=settings.label_smoothing
-    )
-
-
-def _step(state: TrainingState, loss: Tensor, settings: TrainingSettings) -> None:
-    state.optimiser.zero_grad(set_to_none=True)
-    torch.autograd.backward(loss)
-    if settings.clip is not None:
-        nn.utils.clip_grad_norm_(state.network.parameters(), settings.clip)
-    state.optimiser.step()
-
-
-def _is_best(state: TrainingState, settings: TrainingSettings) -> bool:
-    *before, last = [_monitored(record, settings) for record in state.history]
+def _is_best(state: TrainingState, monitor: str, *, larger: bool) -> bool:
+    *before, last = [_monitored(record, monitor, larger=larger) for record in state.history]
     if last is None or state.best_epoch == 0:
-        return True
+        # Without a validation part the last epoch counts; a figure that is not defined never wins.
+        return state.best_epoch == 0 or not state.history[-1].figures
     best = before[state.best_epoch - 1]
     return best is None or last > best
 
 
-def _monitored(record: EpochRecord, settings: TrainingSettings) -> float | None:
-    """Validation value of an epoch, larger is better."""
-    if settings.monitor == "roc_auc":
-        return record.validation_roc_auc
-    return None if record.validation_loss is None else -record.validation_loss
+def _monitored(record: EpochRecord, monitor: str, *, larger: bool) -> float | None:
+    """Validation figure of an epoch, larger is better; None where it is not defined."""
+    value = record.figures.get(monitor, math.nan)
+    if math.isnan(value):
+        return None
+    return value if larger else -value
+
+
+def _ended(state: TrainingState, settings: TrainingSettings) -> bool:
+    return _stopped_early(state, settings) or len(state.history) >= settings.epochs
 
 
 def _stopped_early(state: TrainingState, settings: TrainingSettings) -> bool:
@@ -201,19 +260,16 @@ def _stopped_early(state: TrainingState, settings: TrainingSettings) -> bool:
     return patience is not None and len(state.history) - state.best_epoch >= patience
 
 
-def _check(train: Samples, validation: Samples | None, settings: TrainingSettings) -> None:
-    if validation is None:
-        if settings.patience is not None:
-            raise UsageError("stopping early needs a validation part: pass one or leave out 'patience'")
-        return
-    if validation.classes != train.classes or validation.images.shape[1:] != train.images.shape[1:]:
+def _check(objective: Objective, settings: TrainingSettings, validate: Validate | None) -> bool:
+    if validate is None and settings.patience is not None:
+        raise UsageError("stopping early needs a validation part: pass one or leave out 'patience'")
+    return objective.larger_is_better(settings.monitor)
+
+
+def _check_monitor(figures: Mapping[str, float], settings: TrainingSettings) -> None:
+    if settings.monitor not in figures:
         raise UsageError(
-            f"training and validation part differ: classes {train.classes} and {validation.classes}, images "
-            f"{tuple(train.images.shape[1:])} and {tuple(validation.images.shape[1:])}"
-        )
-    if settings.monitor == "roc_auc" and len(set(validation.targets.tolist())) < len(train.classes):
-        raise UsageError(
-            "monitor = 'roc_auc' needs every class in the validation part; make it larger or use 'loss'"
+            f"monitor = '{settings.monitor}', but validation gives {', '.join(sorted(figures)) or 'nothing'}"
         )
 
 

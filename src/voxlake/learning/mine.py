@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -153,6 +153,9 @@ class _Work:
             "table.json": json.dumps(_described(self.table)).encode(),
             **mined.artefacts,
         }
+        carried = [name for name in self.task.asides if name not in (self.task.group, self.task.study)]
+        if carried:
+            files["asides.json"] = json.dumps(_carried(self.table, carried)).encode()
         for name, data in files.items():
             self.recorder.lake.objects.put(model_path(self.model_id, name), data)
         card = {
@@ -254,6 +257,22 @@ def _described(table: FeatureTable) -> dict[str, Any]:
         "contents": [list(one) for one in table.contents],
         "variables": _variables(table),
         "values_digest": digest_json([column.texts() for column in table.inputs]),
+    }
+
+
+def _carried(table: FeatureTable, names: Sequence[str]) -> dict[str, Any]:
+    """Values of the columns that were named to be carried along, in the order of the subjects."""
+    return {
+        name: {
+            "kind": table.asides[name].kind,
+            "values": [
+                None if gone else value
+                for gone, value in zip(
+                    table.asides[name].missing.tolist(), table.asides[name].values.tolist(), strict=True
+                )
+            ],
+        }
+        for name in names
     }
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from voxlake.core.errors import NotFoundError, SettingsError
 from voxlake.core.hints import hint
 from voxlake.core.settings import Settings
-from voxlake.core.toml import to_toml
+from voxlake.core.toml import load_tables, to_toml
 from voxlake.learning.tables.inputs import FileInput, Input, SubjectLevel
 from voxlake.learning.tables.kinds import KINDS, Kind
 from voxlake.learning.tables.settings import (
@@ -56,7 +54,7 @@ class MiningTask(Settings):
         ``"classification"``, ``"regression"``, ``"clustering"``, ``"reduction"``, ``"similarity"``,
         ``"association"``, ``"survival"`` or ``"drift"``.
     cohort : str, optional
-        Cohort whose subjects are the rows; without it the rows are those of a table from outside.
+        Cohort whose subjects are the rows; without it the rows are those of the first table from outside.
     level : str
         What a row is about; series of the cohort, or rows of a table from outside, if absent.
     target : str, optional
@@ -75,7 +73,7 @@ class MiningTask(Settings):
         What becomes of several numbers of one subject, such as those of the series of a patient. Several
         different categories of one subject count as missing.
     asides : tuple of str
-        Columns that are carried along and are no inputs, for example for subgroups.
+        Columns that are carried along and are no inputs; their values are kept with the model, for subgroups.
     prepare, folds, search, decide : Settings
         How.
     options : dict
@@ -184,25 +182,12 @@ def load_mining_task(source: str | Path) -> MiningTask:
     SettingsError
         No TOML, an unknown key (the near miss is named), or a value that does not fit.
     """
-    if isinstance(source, str) and "\n" in source:
-        return MiningTask.read(_parse(source, "task"), where="task")
-    path = Path(source)
-    if not path.is_file():
-        raise NotFoundError(f"no task file '{path}'; give a path to a TOML file")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise SettingsError(f"task '{path.name}' is not UTF-8 text") from None
-    task = MiningTask.read(_parse(text, f"task '{path.name}'"), where=f"task '{path.name}'")
+    tables, where, folder = load_tables(source, "task")
+    task = MiningTask.read(tables, where=where)
+    if folder is None:
+        return task
     inputs = tuple(
-        one.model_copy(update={"path": str(path.parent / one.path)}) if isinstance(one, FileInput) else one
+        one.model_copy(update={"path": str(folder / one.path)}) if isinstance(one, FileInput) else one
         for one in task.inputs
     )
     return task.model_copy(update={"inputs": inputs})
-
-
-def _parse(text: str, where: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{where} is not valid TOML: {error}") from None

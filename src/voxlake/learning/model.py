@@ -15,10 +15,13 @@ from torch import nn
 from voxlake.core.errors import UsageError
 from voxlake.core.plan import Plan
 from voxlake.lake.lake import Lake
-from voxlake.learning.inference import predict_probabilities
+from voxlake.learning.answer import Ensemble, Member
 from voxlake.learning.model_files import find_model, model_path
+from voxlake.learning.network_of import build_network
+from voxlake.learning.objectives.make import read_objective
+from voxlake.learning.runtime import device_of
+from voxlake.learning.tables.prepare import Preparation
 from voxlake.learning.task import Task, load_task
-from voxlake.networks.registry import build
 from voxlake.networks.weights import weights_from_bytes
 
 __all__ = ["Model", "get_model"]
@@ -59,9 +62,11 @@ class Model:
         return tuple(self.row["classes"])
 
     @property
-    def positive(self) -> str:
-        """The class whose probability is scored where there are two."""
-        return self.task.positive if self.task.positive is not None else self.classes[-1]
+    def positive(self) -> str | None:
+        """The class whose probability is scored where there are two; None where there are no classes."""
+        if self.task.positive is not None or not self.classes:
+            return self.task.positive
+        return self.classes[-1]
 
     def network(self, fold: int) -> nn.Module:
         """The network of a fold, weights checked against their digest.
@@ -71,20 +76,36 @@ class Model:
         IntegrityError
             The stored weights are not those that were trained.
         """
-        module = build(
-            self.task.network_name,
-            self.task.network_settings,
-            in_channels=int(self.card["channels"]),
-            outputs=len(self.classes),
-            shape=tuple(self.card["shape"]),
-            seed=0,
-        )
+        described = {"outputs": len(self.card["classes"]), **self.card}
+        module = build_network(self.task.network_name, self.task.network_settings, described, seed=0)
         data = self.lake.objects.get(model_path(self.model_id, f"fold-{fold}.safetensors"))
         weights_from_bytes(module, data, sha256=self.card["weights"][fold])
         return module.eval()
 
+    def member(self, fold: int) -> Member:
+        """The network of a fold with what its answers mean, on the device of the task.
+
+        Raises
+        ------
+        UsageError
+            The model makes masks.
+        """
+        if self.task.kind == "segmentation":
+            raise UsageError(f"model '{self.task.name}' makes masks; its networks give no other answers")
+        course = self.card["history"][fold]
+        table = course.get("table")
+        return Member(
+            self.network(fold).to(device_of(self.task.training.device)),
+            read_objective(self.task.kind, len(self.classes), course.get("objective", {})),
+            None if table is None else Preparation.from_dict(table),
+        )
+
+    def ensemble(self) -> Ensemble:
+        """The networks of all folds, loaded."""
+        return Ensemble([self.member(fold) for fold in range(int(self.row["folds"]))])
+
     def probabilities(self, images: torch.Tensor) -> NDArray[np.float64]:
-        """Probability of each class by each network.
+        """Probability of each class by each network, for a model that takes images and tells classes apart.
 
         Parameters
         ----------
@@ -106,8 +127,7 @@ class Model:
             raise UsageError(
                 f"the model takes images of (channels, ...) = {expected}, got {tuple(images.shape[1:])}"
             )
-        folds = range(int(self.row["folds"]))
-        return np.stack([predict_probabilities(self.network(fold), images) for fold in folds])
+        return np.stack([member.answers((images,)) for member in self.ensemble().members])
 
 
 def get_model(lake: Lake, name: str) -> Model:

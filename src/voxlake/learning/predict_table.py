@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from voxlake.lake.withdrawals import account_withdrawn
 from voxlake.learning.mined import MinedModel
 from voxlake.learning.mined_rows import mined_prediction_rows
 from voxlake.learning.mining import MiningTask
+from voxlake.learning.seen import parts_of
 from voxlake.learning.tables.gather import gather_table, table_identifier
 from voxlake.learning.tables.inputs import FileInput
 from voxlake.learning.tables.result import Predicted
@@ -31,13 +32,14 @@ def predict_table(
     model: MinedModel,
     cohort: str | Cohort,
     *,
-    table: str | Path | None = None,
+    table: str | Path | Sequence[str | Path] = (),
     metrics: str | Path | None = None,
 ) -> Run:
     """Let a mined model speak about the subjects of a cohort, or of a table from outside.
 
     The final model speaks, which was fitted on all rows of its task; subjects of patients (or with images)
-    among them get the part ``seen`` and are never scored, all others ``new``.
+    among them, or with images that look the same, get the part ``seen`` and are never scored, all others
+    ``new``.
 
     Parameters
     ----------
@@ -47,8 +49,9 @@ def predict_table(
         Who speaks.
     cohort : str or Cohort
         About whom; for a model of a table from outside the path of a CSV file with the same columns.
-    table : path, optional
-        The table from outside, for a model that takes columns of one beside a cohort's.
+    table : path or sequence of paths
+        Further tables from outside, in the order of the task: those beside a cohort, or those that were
+        joined to the rows of the first one.
     metrics : path, optional
         File that says how the run goes, for Prometheus.
 
@@ -69,7 +72,8 @@ def predict_table(
         if model.task.level == "row"
         else (cohort if isinstance(cohort, Cohort) else get_cohort(lake, cohort))
     )
-    task = _with_table(model.task, Path(str(cohort)) if who is None else table)
+    given = [table] if isinstance(table, str | Path) else list(table)
+    task = _with_tables(model.task, given if who is not None else [Path(str(cohort)), *given])
     arguments = {
         "model": model.model_id,
         "cohort": None if who is None else f"{who.name}@{who.version}",
@@ -83,7 +87,7 @@ def predict_table(
         recorder.input_digest = rows.digest()
         recorder.saw(len(rows) + len(rows.left))
         new = _new(lake, model, cohort_id, rows)
-        parts = _parts(model, rows, new)
+        parts = parts_of(model, rows, new.tolist())
         if len(new):
             speak = kind.load(kind.speak)  # before the limit, which holds only for loaded libraries
             with threadpool_limits(limits=1):
@@ -110,19 +114,20 @@ def predict_table(
     return recorder.run
 
 
-def _with_table(task: MiningTask, table: str | Path | None) -> MiningTask:
-    """The task with the table at hand in the place of that which it was mined from."""
-    files = [one for one in task.inputs if isinstance(one, FileInput)]
-    if not files:
-        return task
-    if table is None or not Path(table).is_file():
+def _with_tables(task: MiningTask, tables: Sequence[str | Path]) -> MiningTask:
+    """The task with the tables at hand in the places of those which it was mined from."""
+    files = sum(isinstance(one, FileInput) for one in task.inputs)
+    if len(tables) != files:
+        raise UsageError(
+            f"the model was made with {files} CSV files, got {len(tables)}; give as many, in the same order"
+        )
+    if not all(Path(one).is_file() for one in tables):
         raise NotFoundError(
             "the model takes columns of a table from outside; give the path of a CSV file that has them"
         )
-    if len(files) > 1:
-        raise UsageError(f"the model takes columns of {len(files)} tables; bring them in as labels instead")
+    given = iter(tables)
     inputs = tuple(
-        one.model_copy(update={"path": str(table)}) if isinstance(one, FileInput) else one
+        one.model_copy(update={"path": str(next(given))}) if isinstance(one, FileInput) else one
         for one in task.inputs
     )
     return task.model_copy(update={"inputs": inputs})
@@ -142,21 +147,3 @@ def _new(
     }
     places = [place for place, subject in enumerate(rows.subjects) if subject not in done]
     return np.array(places, dtype=np.int64)
-
-
-def _parts(
-    model: MinedModel, rows: FeatureTable, places: np.ndarray[tuple[int], np.dtype[np.int64]]
-) -> list[str]:
-    """``seen`` where the patient, the row or an image was among those that the model was fitted on."""
-    described = json.loads(model.get("table.json"))
-    subjects, groups = set(described["subjects"]), set(described["subject_groups"])
-    contents = {one for made_from in described["contents"] for one in made_from}
-    known_patients = described["grouped_by"] != "row"
-    return [
-        "seen"
-        if rows.subjects[place] in subjects
-        or (known_patients and not groups.isdisjoint({rows.groups[place], rows.patients[place]}))
-        or not contents.isdisjoint(rows.contents[place])
-        else "new"
-        for place in places.tolist()
-    ]

@@ -1,4 +1,4 @@
-"""How torch is set up while it works: threads, denormal numbers, precision."""
+"""How torch is set up while it works: device, threads, denormal numbers, precision."""
 
 from __future__ import annotations
 
@@ -7,16 +7,48 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
+from voxlake.core.errors import UsageError
 from voxlake.networks.inference_runtime import precision_of
 
-__all__ = ["autocast", "torch_runtime"]
+__all__ = ["arithmetic", "autocast", "device_of", "torch_runtime"]
 
 
-def autocast(precision: str) -> AbstractContextManager[object]:
-    """Context in which multiplications use bfloat16, for ``"auto"`` on a processor that has it."""
-    if precision == "auto" and precision_of("auto") is torch.bfloat16:
-        return torch.autocast("cpu", dtype=torch.bfloat16)
-    return nullcontext()
+def device_of(device: str) -> torch.device:
+    """The device of a setting: ``"auto"`` is a GPU if there is one.
+
+    Raises
+    ------
+    UsageError
+        A GPU is asked for, and torch sees none.
+    """
+    there = torch.cuda.is_available()
+    if device == "cuda" and not there:
+        raise UsageError("device = 'cuda', but torch sees no GPU; set device = 'auto' or 'cpu'")
+    return torch.device("cuda" if there and device != "cpu" else "cpu")
+
+
+def arithmetic(precision: str, device: torch.device) -> torch.dtype:
+    """What is multiplied in on a device.
+
+    Raises
+    ------
+    UsageError
+        float16 is asked for on a processor.
+    """
+    if precision == "float16" and device.type == "cpu":
+        raise UsageError("precision = 'float16' is for a GPU; take 'auto', 'bfloat16' or 'float32'")
+    if precision != "auto":
+        return {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}[precision]
+    if device.type == "cpu":
+        return precision_of("auto")
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+
+
+def autocast(precision: str, device: torch.device | None = None) -> AbstractContextManager[object]:
+    """Context in which a network multiplies in what the precision says; see `arithmetic`."""
+    where = torch.device("cpu") if device is None else device
+    dtype = arithmetic(precision, where)
+    return nullcontext() if dtype is torch.float32 else torch.autocast(where.type, dtype=dtype)
 
 
 @contextmanager
@@ -27,7 +59,7 @@ def torch_runtime(threads: int | None, seed: int) -> Iterator[None]:
     if threads is not None:
         torch.set_num_threads(threads)
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             torch.manual_seed(seed)
             yield
     finally:

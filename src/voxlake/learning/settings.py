@@ -8,7 +8,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from voxlake.core.settings import Settings
 
-__all__ = ["AugmentationSettings", "SplitSettings", "TrainingSettings"]
+__all__ = ["AugmentationSettings", "SequenceSettings", "SplitSettings", "TrainingSettings"]
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
@@ -39,6 +39,21 @@ class SplitSettings(Settings):
     test: Annotated[float, Field(gt=0, lt=1)] = 0.2
     seed: NonNegativeInt = 0
     stratify: bool = True
+
+
+class SequenceSettings(Settings):
+    """What a sequence is, for networks that take one.
+
+    Parameters
+    ----------
+    of : {"slices", "visits"}
+        The slices of a volume, from the first to the last; or the volumes of a patient by date of study.
+    longest : int, optional
+        Most steps. Of more slices so many are taken at equal distances, of more visits the latest.
+    """
+
+    of: Literal["slices", "visits"] = "slices"
+    longest: PositiveInt | None = None
 
 
 class AugmentationSettings(Settings):
@@ -95,9 +110,15 @@ class TrainingSettings(Settings):
         half cosine to zero (Smith & Topin, 2019).
     patience : int, optional
         Stop after so many epochs without a better validation value; without it all epochs are run.
-    monitor : {"loss", "roc_auc"}
-        Validation value that chooses the epoch and stops early. The loss is the default: it still tells
-        epochs apart where every pair is ranked right, and it asks for probabilities that mean something.
+    monitor : str
+        Figure of the validation part that chooses the epoch and stops early: ``"loss"``, or another of the
+        kind of task, for example ``"roc_auc"``, ``"accuracy"``, ``"mean_absolute_error"`` or ``"dice"``. The
+        loss is the default: it still tells epochs apart where every pair is ranked right, and it asks for
+        probabilities that mean something.
+    loss : {"auto", "mse", "huber", "l1"}
+        Of numbers and of reconstructed images: the mean squared error, Huber's, which outliers pull less
+        (Huber, 1964), or the mean absolute error. ``"auto"`` is Huber's for numbers and the squared error for
+        images. Classes have the cross-entropy.
     class_weights : {"balanced", "none"}
         ``"balanced"`` weighs classes by the inverse of their frequency in the training part.
     label_smoothing : float
@@ -109,11 +130,22 @@ class TrainingSettings(Settings):
         their place; 0 for none.
     clip : float, optional
         Largest norm of the gradient of all parameters.
-    precision : {"auto", "float32"}
-        ``"auto"`` multiplies in bfloat16 where the processor has instructions for it.
+    precision : {"auto", "bfloat16", "float16", "float32"}
+        What is multiplied in; weights stay float32. ``"auto"`` takes bfloat16 where the processor or the GPU
+        has instructions for it. ``"float16"`` is for a GPU, with a scaled loss so that small gradients do not
+        vanish.
+    device : {"auto", "cpu", "cuda"}
+        Where it is computed; ``"auto"`` takes a GPU if there is one.
+    processes : int
+        Processes of this machine that learn from a share of each batch each; their gradients are summed. On a
+        processor only.
     threads : int, optional
-        Of torch; its own choice, one for each physical core, if absent. Results are equal, bit for bit,
-        only for equal numbers of threads.
+        Of torch, in each process; its own choice, one for each physical core, if absent. Results are equal,
+        bit for bit, only for equal numbers of threads.
+    checkpoint_every : int, optional
+        Steps after which the state is kept also within an epoch; it always is after each.
+    loggers : tuple of {"tensorboard", "mlflow"}
+        Where the figures of each epoch are written beside the card of the model; need the extra ``track``.
     seed : int
         Of initial weights, order, augmentation and dropout.
     """
@@ -126,14 +158,19 @@ class TrainingSettings(Settings):
     momentum: Fraction = 0.9
     schedule: Literal["none", "cosine", "one_cycle"] = "one_cycle"
     patience: PositiveInt | None = None
-    monitor: Literal["loss", "roc_auc"] = "loss"
+    monitor: Annotated[str, Field(min_length=1)] = "loss"
+    loss: Literal["auto", "mse", "huber", "l1"] = "auto"
     class_weights: Literal["balanced", "none"] = "none"
     label_smoothing: Fraction = 0.0
     augmentation: AugmentationSettings = AugmentationSettings()
     ema: Fraction = 0.0
     clip: Annotated[float, Field(gt=0)] | None = None
-    precision: Literal["auto", "float32"] = "auto"
+    precision: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    processes: PositiveInt = 1
     threads: PositiveInt | None = None
+    checkpoint_every: PositiveInt | None = None
+    loggers: tuple[Literal["tensorboard", "mlflow"], ...] = ()
     seed: NonNegativeInt = 0
 
     @model_validator(mode="after")
@@ -142,4 +179,8 @@ class TrainingSettings(Settings):
             raise ValueError(
                 f"patience of {self.patience} never stops {self.epochs} epochs early; leave it out"
             )
+        if self.precision == "float16" and self.device == "cpu":
+            raise ValueError("precision = 'float16' is for a GPU; a processor has 'bfloat16'")
+        if self.processes > 1 and self.device == "cuda":
+            raise ValueError("processes are for processors: leave out 'processes' or set device = 'cpu'")
         return self

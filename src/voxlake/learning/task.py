@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from voxlake.core.errors import NotFoundError, SettingsError
+from voxlake.core.errors import SettingsError
 from voxlake.core.hints import hint
 from voxlake.core.plan import Plan
 from voxlake.core.settings import Settings
-from voxlake.core.toml import to_toml
-from voxlake.learning.settings import SplitSettings, TrainingSettings
+from voxlake.core.toml import load_tables, to_toml
+from voxlake.learning.settings import SequenceSettings, SplitSettings, TrainingSettings
+from voxlake.learning.tables.inputs import (
+    EmbeddingInput,
+    FeatureInput,
+    HeaderInput,
+    LabelInput,
+    SqlInput,
+)
+from voxlake.learning.tables.settings import PrepareSettings
+from voxlake.learning.task_kinds import TaskKind, check_kind
 from voxlake.metrics.names import METRICS
-from voxlake.networks.registry import read_settings
+from voxlake.networks.registry import Takes, get_network, read_settings
 from voxlake.processing.registry import STEPS, load_plan
 
 __all__ = ["Task", "load_task"]
 
 Name = Annotated[str, Field(min_length=1)]
+TaskInput = Annotated[
+    FeatureInput | HeaderInput | LabelInput | EmbeddingInput | SqlInput, Field(discriminator="source")
+]
 
 
 class Task(Settings):
@@ -50,16 +61,37 @@ class Task(Settings):
         Of the task.
     cohort : str
         Cohort to learn from.
-    target : str
-        Name of the label to be predicted.
-    kind : {"classification"}
-        What kind of target it is.
+    target : str, optional
+        Name of the label to be predicted. A reconstruction needs none; with one, its anomaly score is
+        compared with the label.
+    targets : tuple of str
+        Names of the labels of ``"multilabel"``, each of which is there or not.
+    kind : str
+        What kind of target it is: ``"classification"``, one of several classes; ``"multilabel"``, several
+        labels at once; ``"ordinal"``, classes in an order; ``"regression"``, a number; ``"reconstruction"``,
+        the image itself, whose error is an anomaly score; ``"segmentation"``, a mask.
     classes : tuple of str, optional
-        Values of the label, in the order of the outputs; without it, all values that occur, sorted.
+        Values of the label, in the order of the outputs; without it, all values that occur, sorted. Of
+        ``"ordinal"`` they must be named, for their order. Of a reconstruction, all values that are scored.
     positive : str, optional
-        The class whose probability is scored where there are two; without it, the last one.
-    level : {"volume"}
-        Unit of analysis: one sample is one prepared volume or image.
+        The class whose probability is scored where there are two; without it, the last one. Of a
+        reconstruction, the value that the anomaly score should find; of ``"multilabel"``, the value that
+        says that a label is there.
+    learn_from : tuple of str
+        Of a reconstruction: values of the label that the network is trained on; all volumes if empty.
+    level : {"volume", "patient"}
+        Unit of analysis: one sample is one prepared volume or image, or, of ``sequence.of = "visits"``, one
+        patient.
+    sequence : SequenceSettings
+        What a sequence is, for networks that take one.
+    inputs : tuple of Input
+        Columns of the table, for networks that take one, as in a mining task: ``[[inputs]]`` with a
+        ``source`` of ``"headers"``, ``"labels"``, ``"features"``, ``"embeddings"`` or ``"sql"``. A table from
+        outside comes in as labels. What is to be learned is never a column.
+    prepare : PrepareSettings
+        How the table is imputed and scaled, fitted on the training part of each fold.
+    segmentation : dict
+        Settings of the kind ``"segmentation"``.
     group : {"patient"}
         What is never torn apart by a split.
     plan : str or dict
@@ -77,17 +109,23 @@ class Task(Settings):
 
     name: Name
     cohort: Name
-    target: Name
-    kind: Literal["classification"] = "classification"
+    target: Name | None = None
+    targets: tuple[Name, ...] = ()
+    kind: TaskKind = "classification"
     classes: tuple[str, ...] | None = None
     positive: str | None = None
-    level: Literal["volume"] = "volume"
+    learn_from: tuple[str, ...] = ()
+    level: Literal["volume", "patient"] = "volume"
     group: Literal["patient"] = "patient"
     plan: Name | dict[str, Any]
     metrics: tuple[str, ...] = ("accuracy", "recall", "precision", "f1", "roc_auc")
     split: SplitSettings = SplitSettings()
     network: dict[str, Any] = Field(default_factory=lambda: {"name": "cnn"})
     training: TrainingSettings = TrainingSettings()
+    sequence: SequenceSettings = SequenceSettings()
+    inputs: tuple[TaskInput, ...] = ()
+    prepare: PrepareSettings = PrepareSettings()
+    segmentation: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("network")
     @classmethod
@@ -96,6 +134,9 @@ class Task(Settings):
         name = values.pop("name", None)
         if not isinstance(name, str):
             raise SettingsError("network: missing key 'name', for example name = \"cnn\"")
+        if "columns" in get_network(name).settings.model_fields:
+            # Of the table that goes with the images; the data say how many there are.
+            values.setdefault("columns", 1)
         settings = read_settings(name, values)
         return {"name": name, **settings.model_dump(mode="json")}
 
@@ -109,13 +150,30 @@ class Task(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.classes is None:
+        check_kind(self)
+        if self.classes is None or self.kind == "multilabel":
             return self
         if len(set(self.classes)) < max(2, len(self.classes)):
             raise ValueError("'classes' needs two or more different values")
         if self.positive is not None and self.positive not in self.classes:
             raise ValueError(f"positive = '{self.positive}' is none of the classes {list(self.classes)}")
         return self
+
+    @property
+    def target_name(self) -> str:
+        """What is learned, in words: name of the label or labels, ``""`` where there is none."""
+        return ", ".join(self.targets) if self.targets else self.target or ""
+
+    @property
+    def takes(self) -> Takes:
+        """What the network takes."""
+        return get_network(self.network_name).takes
+
+    @property
+    def dimensions(self) -> int:
+        """Axes of one image: 2 for single images, 3 for volumes; the slices of a volume are images."""
+        encoder = self.network.get("encoder") or {}
+        return int(self.network.get("dimensions", encoder.get("dimensions", 2)))
 
     @property
     def network_name(self) -> str:
@@ -162,28 +220,8 @@ def load_task(source: str | Path) -> Task:
     SettingsError
         No TOML, an unknown key (the near miss is named), or a value that does not fit.
     """
-    if isinstance(source, str) and "\n" in source:
-        return Task.read(_parse(source, "task"), where="task")
-    path = Path(source)
-    tables = _parse(_read(path, "task"), f"task '{path.name}'")
+    tables, where, folder = load_tables(source, "task")
     plan = tables.get("plan")
-    if isinstance(plan, str) and plan.endswith(".toml"):
-        plan_file = path.parent / plan
-        tables["plan"] = _parse(_read(plan_file, "plan"), f"plan '{plan_file.name}'")
-    return Task.read(tables, where=f"task '{path.name}'")
-
-
-def _read(path: Path, what: str) -> str:
-    if not path.is_file():
-        raise NotFoundError(f"no {what} file '{path}'; give a path to a TOML file")
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise SettingsError(f"{what} '{path.name}' is not UTF-8 text") from None
-
-
-def _parse(text: str, where: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{where} is not valid TOML: {error}") from None
+    if folder is not None and isinstance(plan, str) and plan.endswith(".toml"):
+        tables["plan"] = load_tables(folder / plan, "plan").values
+    return Task.read(tables, where=where)

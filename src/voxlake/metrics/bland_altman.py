@@ -36,7 +36,8 @@ class BlandAltman:
     Parameters
     ----------
     bias : Estimate
-        Mean of first less second.
+        Mean of first less second; where patients were measured several times, the mean over patients of
+        their mean differences.
     lower_limit, upper_limit : Estimate
         Between them lies the share `agreement` of the differences.
     deviation : float
@@ -79,8 +80,9 @@ def bland_altman(
     """Bland-Altman analysis with the intervals of bias and limits.
 
     Differences are taken as normally distributed: look at the plot. Without repeated measurements the
-    intervals of the limits are exact (Carkeet 2015, from the non-central t distribution); with them, variance
-    between and within patients is told apart and the intervals are put together from both (Zou 2013).
+    intervals of the limits are exact (Carkeet 2015, from the non-central t distribution); with them, every
+    patient counts the same for the bias however often measured, variance between and within patients is told
+    apart and the intervals are put together from both (Zou 2013).
 
     Parameters
     ----------

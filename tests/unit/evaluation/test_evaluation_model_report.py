@@ -26,6 +26,7 @@ from voxlake.evaluation.speaker import get_speaker
 from voxlake.evaluation.tripod_items import TRIPOD
 from voxlake.lake.lake import Lake
 from voxlake.metrics.decision import net_benefit
+from voxlake.metrics.estimate import Estimate
 from voxlake.metrics.recalibration import fit_recalibration
 
 Rows = list[dict[str, Any]]
@@ -179,6 +180,92 @@ def test_numbers_and_risks_have_pages(lake: Lake, plant: Plant) -> None:
     order = sorted(rows, key=lambda row: row["value"])
     events = [sum(row["truth"] == "1" for row in order[start : start + 20]) for start in (0, 20, 40)]
     assert [row[1:] for row in data.sections[1].tables[0].rows] == [(20, count) for count in events]
+
+
+def test_agreement_says_how_patients_with_several_samples_count(lake: Lake, plant: Plant) -> None:
+    draw = np.random.default_rng(1)
+    rows = [
+        {
+            "subject": f"r{place:02}",
+            "group": f"g{place // 4 if place < 40 else place:02}",
+            "part": "test",
+            "fold": (place // 4) % 2,
+            "class": None,
+            "value": float(place + (2 if place < 40 else 0) + draw.normal()),
+            "truth_value": float(place),
+        }
+        for place in range(60)
+    ]
+    plant(lake, "repeated", rows, kind="regression", classes=(), target="age")
+    agreement = describe_model(get_speaker(lake, "repeated"), None, None).sections[1]
+    name, bias = agreement.tables[0].rows[0]
+    assert name == "Bias: mean over groups of their mean difference"
+    by_group: dict[str, list[float]] = {}
+    for row in rows:
+        by_group.setdefault(str(row["group"]), []).append(row["value"] - row["truth_value"])  # type: ignore[operator]  # both are numbers
+    assert bias.value == pytest.approx(np.mean([np.mean(one) for one in by_group.values()]))  # type: ignore[union-attr]  # a cell with an interval
+    over_samples = np.mean([row["value"] - row["truth_value"] for row in rows])
+    assert bias.value != pytest.approx(over_samples, abs=0.1)  # type: ignore[union-attr]  # as above
+    assert "Some groups have several samples" in agreement.words[1]
+
+
+def test_calibration_of_several_classes(lake: Lake, plant: Plant) -> None:
+    names, draw = ("cyst", "none", "solid"), np.random.default_rng(4)
+    logits = draw.normal(size=(300, 3)) * 1.5
+    true = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    truth = np.array([draw.choice(3, p=one) for one in true])
+    # Three times as certain as it should be.
+    bold = np.exp(3 * logits) / np.exp(3 * logits).sum(axis=1, keepdims=True)
+    rows = [
+        {
+            "subject": f"r{place:03}",
+            "group": f"g{place // 2:03}",
+            "part": part,
+            "fold": place // 2 % 2 if part == "test" else 1 - place // 2 % 2,
+            "class": name,
+            "probability": float(bold[place, number]),
+            "truth": names[truth[place]],
+        }
+        for place in range(300)
+        for part in ("test", "validation")
+        for number, name in enumerate(names)
+    ]
+    plant(lake, "three", rows, classes=names)
+    data = describe_model(get_speaker(lake, "three"), None, None)
+    section = next(one for one in data.sections if one.anchor == "calibration")
+    assert [trace.name for trace in section.plots[0].traces] == list(names)
+    given, compared = section.tables
+    said = bold.argmax(axis=1)
+    errors = [by_bins(truth == said, bold.max(axis=1))]
+    errors += [by_bins(truth == number, bold[:, number]) for number in range(3)]
+    for row, error in zip(given.rows, errors, strict=True):
+        cell = row[2]
+        assert isinstance(cell, Estimate)
+        assert cell.value == pytest.approx(error)
+        assert (cell.samples, cell.groups) == (300, 150)
+        assert cell.low < cell.value <= cell.high
+    assert [row[1] for row in given.rows] == [300, *np.bincount(truth).tolist()]
+    for row in given.rows[1:]:
+        slope = row[3]
+        assert isinstance(slope, Estimate)
+        assert slope.high < 0.7
+    before, after = compared.rows
+    assert isinstance(before[1], Estimate)
+    assert isinstance(after[1], Estimate)
+    assert after[1].value < before[1].value / 2
+    assert float(after[3]) < float(before[3])  # type: ignore[arg-type]  # cells with numbers
+    assert before[3] == pytest.approx(-np.log(bold[np.arange(300), truth]).mean())
+
+
+def by_bins(came_true: Any, probability: Any) -> float:
+    """Expected calibration error by definition: ten bins of equal number, each counting by its share."""
+    order = np.argsort(probability, kind="stable")
+    return float(
+        sum(
+            abs(came_true[part].mean() - probability[part].mean()) * len(part) / len(order)
+            for part in np.array_split(order, 10)
+        )
+    )
 
 
 def test_other_kinds_show_what_they_wrote_down(lake: Lake, plant: Plant) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -45,7 +47,7 @@ def test_the_digest_sees_images_targets_and_names():
     assert samples.take([0, 1, 2, 3, 5, 4]).digest() != samples.digest()
     changed = samples.images.clone()
     changed[0, 0, 0, 0] += 1
-    other = Samples(changed, samples.targets, samples.classes, samples.groups, samples.ids)
+    other = replace(samples, inputs=(changed,))
     assert other.digest() != samples.digest()
 
 
@@ -53,18 +55,16 @@ def test_the_digest_sees_images_targets_and_names():
     ("changes", "message"),
     [
         ({"groups": ("a",)}, "equally many"),
-        ({"images": torch.zeros(6, 3, 4)}, "must be float32"),
-        ({"images": torch.zeros(6, 1, 3, 4, dtype=torch.float64)}, "must be float32"),
-        ({"images": torch.full((6, 1, 3, 4), float("nan"))}, "not finite"),
+        ({"inputs": (torch.zeros(6, 3, 4),)}, "must be float32"),
+        ({"inputs": (torch.zeros(6, 1, 3, 4, dtype=torch.float64),)}, "must be float32"),
+        ({"inputs": (torch.full((6, 1, 3, 4), float("nan")),)}, "not finite"),
         ({"targets": torch.tensor([0, 1, 2, 0, 1, 0])}, r"0\.\.1"),
         ({"targets": torch.tensor([0, 1, -1, 0, 1, 0])}, r"0\.\.1"),
     ],
 )
 def test_samples_that_do_not_fit_together_are_refused(changes, message):
-    samples = _samples()
-    values = {name: getattr(samples, name) for name in ("images", "targets", "classes", "groups", "ids")}
     with pytest.raises(UsageError, match=message):
-        Samples(**(values | changes))
+        replace(_samples(), **changes)
 
 
 def test_a_label_that_is_no_class_is_refused():

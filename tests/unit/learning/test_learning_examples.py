@@ -21,7 +21,7 @@ def test_an_example_can_be_read_and_built(path):
         task.network_name,
         task.network_settings,
         in_channels=1,
-        classes=len(task.classes or ("no", "yes")),
+        outputs=len(task.classes or ("no", "yes")),
         shape=sizes[-1][-dimensions:],
         seed=task.training.seed,
     )

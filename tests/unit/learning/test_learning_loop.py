@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,11 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from voxlake.core.errors import IntegrityError, UsageError
+from voxlake.learning.batch import Batch
 from voxlake.learning.data import Samples, make_samples
+from voxlake.learning.fit_samples import fit_samples
 from voxlake.learning.inference import predict_probabilities
-from voxlake.learning.loop import fit
+from voxlake.learning.loop import FitResult
+from voxlake.learning.loop import fit as fit_batches
+from voxlake.learning.objectives.make import make_objective
+from voxlake.learning.sample_source import SampleSource
 from voxlake.learning.settings import TrainingSettings
 from voxlake.networks.cnn import CNNSettings
+from voxlake.networks.recurrent import RecurrentSettings
 from voxlake.networks.registry import build
 
 HARD = {
@@ -53,6 +61,14 @@ def _network(dimensions: int = 2, seed: int = 0, **changes: object) -> nn.Module
 
 def _settings(**changes: object) -> TrainingSettings:
     return TrainingSettings.read({"epochs": 4, "threads": 1, "learning_rate": 0.01, **changes})
+
+
+def fit(
+    network: nn.Module, train: Samples, validation: Samples | None, settings: TrainingSettings, **more: object
+) -> FitResult:
+    """Fit a classifier."""
+    objective = make_objective("classification", train, settings)
+    return fit_samples(network, train, validation, objective, settings, **more)
 
 
 def _weights(network: nn.Module) -> dict[str, Tensor]:
@@ -115,7 +131,7 @@ def test_a_killed_training_ends_at_the_same_weights(tmp_path, changes, killed_af
     assert [record.epoch for record in seen] == list(range(killed_after + 1, 5))
     assert _equal(_weights(network), _weights(undisturbed))
     assert result.best_epoch == expected.best_epoch
-    assert [r.validation_loss for r in result.history] == [r.validation_loss for r in expected.history]
+    assert [r.figures for r in result.history] == [r.figures for r in expected.history]
     assert [r.train_loss for r in result.history] == [r.train_loss for r in expected.history]
 
 
@@ -177,9 +193,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path):
 def test_the_best_epoch_is_kept_and_patience_stops(monitor):
     # Labels of the validation part are the other way round: learning makes it worse.
     validation = _samples(30, 1)
-    wrong = Samples(
-        validation.images, 1 - validation.targets, validation.classes, validation.groups, validation.ids
-    )
+    wrong = replace(validation, targets=1 - validation.targets)
     kept = {}
     network = _network(dropout=0.0)
     result = fit(
@@ -189,7 +203,7 @@ def test_the_best_epoch_is_kept_and_patience_stops(monitor):
         _settings(epochs=30, patience=3, monitor=monitor, schedule="none"),
         on_epoch=lambda record: kept.update({record.epoch: _weights(network)}),
     )
-    values = [r.validation_loss if monitor == "loss" else -r.validation_roc_auc for r in result.history]
+    values = [r.figures[monitor] * (1 if monitor == "loss" else -1) for r in result.history]
     assert result.stopped_early
     assert result.best_epoch == int(np.argmin(values)) + 1
     assert len(result.history) == result.best_epoch + 3
@@ -200,7 +214,7 @@ def test_without_a_validation_part_the_last_epoch_counts():
     network, last = _network(), {}
     result = fit(network, _samples(), None, _settings(), on_epoch=lambda _: last.update(_weights(network)))
     assert result.best_epoch == 4
-    assert result.history[0].validation_loss is None
+    assert result.history[0].figures == {}
     assert not result.stopped_early
     assert _equal(_weights(network), last)
 
@@ -211,9 +225,9 @@ def test_the_record_says_what_was_measured():
     probabilities = predict_probabilities(network, validation.images)
     chosen = probabilities[np.arange(30), validation.targets.numpy()]
     (record,) = result.history
-    assert record.validation_loss == pytest.approx(-np.log(chosen).mean(), rel=1e-4)
+    assert record.figures["loss"] == pytest.approx(-np.log(chosen).mean(), rel=1e-4)
     sick, well = probabilities[::3, 1], np.delete(probabilities[:, 1], np.s_[::3])
-    assert record.validation_roc_auc == pytest.approx((sick[:, None] > well).mean(), abs=1e-6)
+    assert record.figures["roc_auc"] == pytest.approx((sick[:, None] > well).mean(), abs=1e-6)
     assert record.learning_rate == 0.01
     assert result.seconds == record.seconds > 0
 
@@ -278,7 +292,7 @@ def test_augmentation_differs_from_epoch_to_epoch_and_spares_the_validation_part
         samples,
         _samples(30, 1),
         _settings(epochs=2, augmentation={"noise": 0.5}),
-        on_epoch=lambda record: losses.append(record.validation_loss),
+        on_epoch=lambda record: losses.append(record.figures["loss"]),
     )
     first, second = recorder.shown
     assert not torch.equal(first, samples.images)
@@ -294,7 +308,7 @@ def test_losses_are_those_of_the_formula():
     log_probability = np.log(np.exp([0.3, -0.4]) / np.exp([0.3, -0.4]).sum())
     # Balanced classes count the same, 15 sick and 30 well: each class is half of the mean.
     hit = log_probability.mean()
-    assert record.validation_loss == pytest.approx(
+    assert record.figures["loss"] == pytest.approx(
         -(2 * 1.5 * log_probability[1] + 4 * 0.75 * log_probability[0]) / 6, rel=1e-5
     )
     spread = (0.75 * log_probability[0] + 1.5 * log_probability[1]) / 2
@@ -311,3 +325,109 @@ def test_gradients_are_clipped():
     start = recorder.bias.detach().clone()
     fit(recorder, _samples(), None, _settings(**plain, learning_rate=1.0, weight_decay=0.0, clip=1e-3))
     assert (recorder.bias - start).norm().item() == pytest.approx(1e-3, rel=1e-3)
+
+
+class _Interrupted(Exception):
+    pass
+
+
+class _Breaks:
+    """A source that ends in the middle of an epoch."""
+
+    def __init__(self, source: SampleSource, epoch: int, step: int) -> None:
+        self.source, self.at = source, (epoch, step)
+
+    @property
+    def steps(self) -> int:
+        return self.source.steps
+
+    def digest(self) -> str:
+        return self.source.digest()
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        for step, batch in enumerate(self.source.epoch(number)):
+            if (number, step) == self.at:
+                raise _Interrupted
+            yield batch
+
+
+def _sequences(count: int = 48, seed: int = 0) -> Samples:
+    """Ragged sequences of vectors; those of class 1 rise."""
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=(count, 6, 3)).astype(np.float32)
+    targets = torch.tensor([number % 2 for number in range(count)])
+    values[1::2] += np.linspace(-1, 1, 6, dtype=np.float32)[None, :, None]
+    lengths = torch.from_numpy(rng.integers(3, 7, size=count))
+    names = tuple(str(number) for number in range(count))
+    return Samples((torch.from_numpy(values), lengths), targets, ("flat", "rising"), names, names, "sequence")
+
+
+def _recurrent() -> nn.Module:
+    settings = RecurrentSettings.read({"cell": "lstm", "hidden": 4, "layers": 2, "dropout": 0.2})
+    return build("recurrent", settings, in_channels=3, outputs=2, shape=(6,), seed=0)
+
+
+@pytest.mark.parametrize("kind", ["images", "sequences"])
+@pytest.mark.parametrize("at", [(1, 3), (2, 2)])
+def test_a_training_killed_within_an_epoch_ends_at_the_same_weights(tmp_path, kind, at):
+    settings = _settings(**{**HARD, "epochs": 2, "precision": "float32", "checkpoint_every": 2})
+    make, samples = (_network, _samples()) if kind == "images" else (_recurrent, _sequences())
+    objective = make_objective("classification", samples, settings)
+    source = SampleSource.of(samples, settings)
+    undisturbed = make()
+    expected = fit_batches(undisturbed, source, objective, settings)
+    broken = _Breaks(source, *at)
+    with pytest.raises(_Interrupted):
+        fit_batches(make(), broken, objective, settings, checkpoint_folder=tmp_path)
+    torch.rand(5)
+    network = make()
+    result = fit_batches(network, source, objective, settings, checkpoint_folder=tmp_path)
+    assert _equal(_weights(network), _weights(undisturbed))
+    assert [r.train_loss for r in result.history] == [r.train_loss for r in expected.history]
+
+
+def test_a_recurrent_network_learns_and_is_validated():
+    network, settings = _recurrent(), _settings(epochs=8, batch_size=6, precision="float32")
+    train = _sequences(48)
+    objective = make_objective("classification", train, settings)
+    result = fit_samples(network, train, _sequences(20, 1), objective, settings)
+    assert result.history[-1].figures["loss"] < result.history[0].figures["loss"]
+    assert set(result.history[0].figures) == {"loss", "roc_auc", "accuracy"}
+
+
+def test_figures_of_ones_own_choose_the_epoch():
+    accuracies = iter([0.5, float("nan"), 0.75, 0.25])
+    network, kept, samples = _network(), {}, _samples()
+    settings = _settings(epochs=4, monitor="accuracy")
+    result = fit_batches(
+        network,
+        SampleSource.of(samples, settings),
+        make_objective("classification", samples, settings),
+        settings,
+        validate=lambda validated: {"accuracy": float("nan") if validated.training else next(accuracies)},
+        on_epoch=lambda record: kept.update({record.epoch: _weights(network)}),
+    )
+    assert result.best_epoch == 3
+    assert _equal(_weights(network), kept[3])
+
+
+def test_a_figure_that_nobody_knows_is_refused():
+    with pytest.raises(UsageError, match="'dice' is no figure of this objective"):
+        fit(_network(), _samples(), _samples(20, 1), _settings(monitor="dice"))
+    samples, settings = _samples(), _settings(monitor="accuracy")
+    with pytest.raises(UsageError, match="monitor = 'accuracy', but validation gives loss"):
+        fit_batches(
+            _network(),
+            SampleSource.of(samples, settings),
+            make_objective("classification", samples, settings),
+            settings,
+            validate=lambda _: {"loss": 1.0},
+        )
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_device_that_is_not_there_is_refused():
+    with pytest.raises(UsageError, match="torch sees no GPU"):
+        fit(_network(), _samples(), None, _settings(device="cuda"))
+    with pytest.raises(UsageError, match="'float16' is for a GPU"):
+        fit(_network(), _samples(), None, _settings(precision="float16"))

@@ -24,7 +24,7 @@ from voxlake.learning.tables.inputs import (
     LabelInput,
     SqlInput,
 )
-from voxlake.learning.tables.outside import as_number, read_outside
+from voxlake.learning.tables.outside import cells_by_subject, read_outside
 from voxlake.learning.tables.sources import (
     Found,
     column_of,
@@ -111,7 +111,7 @@ def gather_table(
         subjects, given = outside_rows(lake, task, work.categories)
         for column in given:
             work.add(column)
-        work.sources.append(dict(subjects.origin))
+        work.sources.extend(dict(one) for one in subjects.origins)
         rows: Subjects = subjects.rows
     else:
         plans = [one.plan_digest for one in task.inputs if isinstance(one, FeatureInput)]
@@ -177,14 +177,7 @@ def _file_values(work: _Gathering, one: FileInput) -> Found:
     if one.level == "row":
         raise UsageError("a table that goes with a cohort needs a 'level': what its subject column names")
     outside = read_outside(work.lake, one)
-    columns: dict[str, dict[str, list[Any]]] = {}
-    for name, cells in outside.columns.items():
-        numbers = [as_number(cell) for cell in cells]
-        numeric = all((number is None) == (cell is None) for number, cell in zip(numbers, cells, strict=True))
-        values: Sequence[Any] = numbers if numeric and name not in work.categories else cells
-        columns[name] = {}
-        for key, value in zip(outside.subjects, values, strict=True):
-            columns[name].setdefault(key, []).append(value)
+    columns = cells_by_subject(outside, one.prefix, work.categories)
     work.sources.append({"source": "file", "sha256": outside.digest, "rows": len(outside.subjects)})
     return Found(one.level, "file", columns)
 

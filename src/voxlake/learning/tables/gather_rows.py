@@ -14,7 +14,7 @@ from voxlake.lake.lake import Lake
 from voxlake.lake.splits import join_groups
 from voxlake.lake.withdrawals import refuse_withdrawn, withdrawn_macs
 from voxlake.learning.mining import MiningTask
-from voxlake.learning.tables.inputs import FileInput
+from voxlake.learning.tables.joined import files_of, join_table
 from voxlake.learning.tables.make import column_from
 from voxlake.learning.tables.outside import as_number, read_outside
 from voxlake.learning.tables.sources import wanted
@@ -26,25 +26,25 @@ __all__ = ["OutsideRows", "outside_rows"]
 
 @dataclass(frozen=True, eq=False)
 class OutsideRows:
-    """Rows of a table from outside, and where they are from."""
+    """Rows of a table from outside, and which tables they and their columns are from."""
 
     rows: Subjects
-    origin: Mapping[str, Any]
+    origins: tuple[Mapping[str, Any], ...]
 
 
 def outside_rows(
     lake: Lake, task: MiningTask, categories: frozenset[str]
 ) -> tuple[OutsideRows, list[Column]]:
-    """Rows and columns of the one input of a task without a cohort.
+    """Rows of the first table of a task without a cohort, and columns of it and of those joined to it.
 
     Raises
     ------
     UsageError
-        The task has several inputs, or one that needs a cohort.
+        An input needs a cohort, or the tables cannot be joined.
     NotFoundError
         The columns of patients or studies are not there.
     """
-    one = _only(task)
+    one = files_of(task)[0]
     patients = () if task.group is None else (task.group,)
     outside = read_outside(lake, one, patients=patients)
     names = [f"{one.prefix}{name}" for name in outside.columns]
@@ -91,17 +91,20 @@ def outside_rows(
         for name in {task.group, task.study} & set(task.carried)
         if name is not None
     ]
-    return OutsideRows(rows, {"source": "file", "sha256": outside.digest, "rows": len(kept)}), columns
+    origins = [{"source": "file", "sha256": outside.digest, "rows": len(kept)}]
+    for number in range(1, len(task.inputs)):
+        joined, origin = join_table(lake, task, number, _told(task, rows), categories)
+        columns += joined
+        origins.append(origin)
+    return OutsideRows(rows, tuple(origins)), columns
 
 
-def _only(task: MiningTask) -> FileInput:
-    files = [one for one in task.inputs if isinstance(one, FileInput) and one.level == "row"]
-    if len(files) != 1 or len(task.inputs) != 1:
-        raise UsageError(
-            'a task without a cohort takes one input: source = "file" with level = "row"; name a cohort to '
-            "bring several together"
-        )
-    return files[0]
+def _told(task: MiningTask, rows: Subjects) -> dict[str, dict[str, str | None]]:
+    """What the first table says of patient and study of each row."""
+    return {
+        name: {key: value for key, value in ((task.group, patient), (task.study, study)) if key is not None}
+        for name, patient, study in zip(rows.names, rows.patients, rows.studies, strict=True)
+    }
 
 
 def _column(name: str, cells: Sequence[str | None], category: bool) -> Column:

@@ -96,6 +96,9 @@ class EmbeddingInput(_Columns):
 class FileInput(_Columns):
     """A table from outside: CSV with a header line, UTF-8.
 
+    The first one of a task without a cohort says what the rows are; further ones are joined to it by their
+    subjects.
+
     Parameters
     ----------
     path : str

@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from voxlake.core.digest import digest_bytes, digest_many
 from voxlake.core.errors import NotFoundError, SettingsError
@@ -16,7 +17,7 @@ from voxlake.lake.lake import Lake
 from voxlake.learning.tables.inputs import FileInput
 from voxlake.privacy.pseudonyms import Pseudonymiser
 
-__all__ = ["Outside", "as_number", "read_outside"]
+__all__ = ["Outside", "as_number", "cells_by_subject", "read_outside"]
 
 # How people write that there is nothing.
 _NOTHING = frozenset({"", "na", "n/a", "nan", "null", "none"})
@@ -96,6 +97,31 @@ def read_outside(lake: Lake, settings: FileInput, *, patients: Sequence[str] = (
     if pseudonymiser is not None:
         keys = [_pseudonym(pseudonymiser, settings.level, key) if key else "" for key in keys]
     return Outside(digest_bytes(data), tuple(keys), contents, columns)
+
+
+def cells_by_subject(
+    outside: Outside, prefix: str, categories: Collection[str]
+) -> dict[str, dict[str, list[Any]]]:
+    """For each column all values of each subject: numbers where every cell of the column is one.
+
+    Parameters
+    ----------
+    outside : Outside
+        The table.
+    prefix : str
+        Put before a name before it is looked for in `categories`.
+    categories : collection of str
+        Columns that stay text although they look like numbers.
+    """
+    columns: dict[str, dict[str, list[Any]]] = {}
+    for name, cells in outside.columns.items():
+        numbers = [as_number(cell) for cell in cells]
+        numeric = all((number is None) == (cell is None) for number, cell in zip(numbers, cells, strict=True))
+        values: Sequence[Any] = numbers if numeric and f"{prefix}{name}" not in categories else cells
+        columns[name] = {}
+        for key, value in zip(outside.subjects, values, strict=True):
+            columns[name].setdefault(key, []).append(value)
+    return columns
 
 
 def as_number(cell: str | None) -> float | None:

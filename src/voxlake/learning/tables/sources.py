@@ -206,7 +206,7 @@ def embedding_values(lake: Lake, settings: EmbeddingInput, subjects: Subjects) -
     Raises
     ------
     NotFoundError
-        There is no embedding of that name.
+        There is no embedding of that name, or it is about none of the rows.
     UsageError
         Several are; name the identifier.
     """
@@ -228,6 +228,11 @@ def embedding_values(lake: Lake, settings: EmbeddingInput, subjects: Subjects) -
     for row in (row for row in rows if row["subject"] in inside):
         for place, value in enumerate(row["vector"]):
             columns[f"{row['name']}.{place}"][row["subject"]] = [value]
+    if not columns:
+        raise NotFoundError(
+            f"embedding '{settings.name}' has a vector of no row of the table; it is about "
+            f"{len(rows)} subjects at level '{level}'"
+        )
     return Found(level, "embeddings", columns)
 
 

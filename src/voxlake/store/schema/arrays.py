@@ -61,7 +61,7 @@ MASKS = Table(
         Column("patient_id", TEXT, "Pseudonym of the patient"),
         Column("source_series_instance_uid", TEXT, "Series of the segmentation or structure set"),
         Column("sop_instance_uid", TEXT, "The segmentation or structure set"),
-        Column("kind", TEXT, "RTSTRUCT, BINARY, FRACTIONAL or LABELMAP; PLAN for what a mask plan made"),
+        Column("kind", TEXT, "RTSTRUCT, BINARY, FRACTIONAL or LABELMAP; PLAN (mask plan) or MODEL (network)"),
         Column("number", WHOLE, "ROI or segment number; null for a mask of several segments"),
         Column("labels", TEXT, "Values and what they mean: [{value, name, code: [value, scheme]}]; JSON"),
         Column("voxels", WHOLES, "Number of voxels of every label, in the order of `labels`"),

@@ -48,6 +48,11 @@ PREDICTIONS = Table(
         Column("class", TEXT, "Class or cluster; null where a number is predicted"),
         Column("probability", REAL, "Probability of the class"),
         Column("value", REAL, "Predicted number: of a regression, or the risk score of a survival model"),
+        Column(
+            "uncertainty",
+            REAL,
+            "Standard deviation over the networks that spoke, of the probability or the value; null for one",
+        ),
         Column("truth", TEXT, "Label, where known"),
         Column("truth_value", REAL, "Label as a number, where known"),
         Column("cohort_id", TEXT, "Cohort that was predicted"),

@@ -1,0 +1,67 @@
+"""What a mined model has seen before: patients, images, and images that look the same."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from voxlake.lake.lake import Lake
+from voxlake.lake.leakage import images_of, near_series
+from voxlake.learning.mined import MinedModel
+from voxlake.learning.tables.table import FeatureTable
+
+__all__ = ["parts_of"]
+
+_SERIES = """
+select distinct sha256, series_instance_uid from instances where sha256 in (select unnest($digests))
+"""
+
+
+def parts_of(model: MinedModel, rows: FeatureTable, places: Sequence[int]) -> list[str]:
+    """``seen`` where a patient, row or image was among those that the model was fitted on, or looks like one.
+
+    Parameters
+    ----------
+    model : MinedModel
+        Who speaks.
+    rows : FeatureTable
+        Rows of which it speaks.
+    places : sequence of int
+        Positions of the rows in question.
+
+    Returns
+    -------
+    list of {"seen", "new"}
+        One for each position. Images that look the same are known where `check` has measured them.
+    """
+    described = json.loads(model.get("table.json"))
+    subjects, groups = set(described["subjects"]), set(described["subject_groups"])
+    contents = {one for made_from in described["contents"] for one in made_from}
+    known_patients = described["grouped_by"] != "row"
+    alike = _look_alike(model.lake, contents, [rows.contents[place] for place in places])
+    return [
+        "seen"
+        if like
+        or rows.subjects[place] in subjects
+        or (known_patients and not groups.isdisjoint({rows.groups[place], rows.patients[place]}))
+        or not contents.isdisjoint(rows.contents[place])
+        else "new"
+        for place, like in zip(places, alike, strict=True)
+    ]
+
+
+def _look_alike(lake: Lake, known: Iterable[str], asked: Sequence[Sequence[str]]) -> list[bool]:
+    """Whether what each was made from is of a series that looks like one of those that are known."""
+    if lake.tables.version("fingerprints") is None:
+        return [False] * len(asked)
+    digests = {*known, *(digest for made_from in asked for digest in made_from)}
+    series: defaultdict[str, set[str]] = defaultdict(set)
+    for digest, uid in lake.sql(_SERIES, {"digests": sorted(digests)}).rows():
+        series[digest].add(uid)
+    seen = {uid for digest in known for uid in series.get(digest, ())}
+    close: set[str] = set()
+    for pair in near_series(images_of(lake, {uid for found in series.values() for uid in found})):
+        if not seen.isdisjoint(pair):
+            close.update(pair)
+    return [any(uid in close for digest in one for uid in series.get(digest, ())) for one in asked]

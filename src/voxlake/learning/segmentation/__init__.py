@@ -1,0 +1,1 @@
+"""Segmentation: from volumes with masks over patches and networks to new masks."""
