@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import time
 from collections.abc import Callable, Iterator
@@ -42,6 +43,15 @@ def test_a_child_is_kept_and_loads_a_function_once_per_map(children: Children) -
     ((other, _),) = _run(children, Builder(), [1], "another", fresh=True)
     assert other != pid
     assert wait_until(lambda: not is_running(pid), 5)
+
+
+def test_a_child_does_not_give_memory_back_after_every_array(
+    children: Children, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Dask sets the first for its workers, and the second is for the child as well.
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "65536")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert _run(children, os.getenv, ["MALLOC_TRIM_THRESHOLD_", "OMP_NUM_THREADS"]) == [None, "1"]
 
 
 def test_every_item_has_a_reply_when_children_are_lost(children: Children) -> None:
