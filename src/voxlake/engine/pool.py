@@ -86,9 +86,10 @@ class Pool:
             ours, theirs = socket.socketpair()
             try:
                 with theirs:
+                    environment = {**os.environ, **thread_limits(share_of(self.size), os.environ)}
                     process = self._context.Process(
                         target=serve,
-                        args=(theirs, MainModule.here(), thread_limits(share_of(self.size), os.environ)),
+                        args=(theirs, MainModule.here(), environment),
                         name="voxlake-worker",
                         daemon=True,
                     )

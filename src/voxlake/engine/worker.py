@@ -50,8 +50,8 @@ def serve_cluster(descriptor: int, main_name: str | None, main_path: str | None)
     connection.set_inheritable(False)
     connection.settimeout(_IDLE_SECONDS)
     # A cluster gives a core to each task that it runs at a time, and each of these has one child.
-    limits = thread_limits(1, os.environ)
-    serve(connection, MainModule(main_name, main_path), limits, lambda: os.read(parent, 1))
+    environment = {**os.environ, **thread_limits(1, os.environ)}
+    serve(connection, MainModule(main_name, main_path), environment, lambda: os.read(parent, 1))
 
 
 def _join_driver() -> None:
@@ -79,13 +79,16 @@ def serve(
     main : MainModule
         Where the driver's main module is.
     environment : mapping of str to str
-        Variables to set: how many threads libraries may work in, see `voxlake.engine.threads`.
+        All variables, as the driver has them now, and how many threads libraries may work in; see
+        `voxlake.engine.threads`.
     wait_for_end : callable
         Returns when the driver is gone.
     """
     _ignore_interrupts()
-    # Before the function is loaded, and with it libraries that read these. What a fork server was started
-    # with was for the first pool.
+    # Before the function is loaded, and with it libraries that read these. A fork server keeps those of the
+    # first pool; credentials of a bucket, for one, may have been set since.
+    for name in os.environ.keys() - environment.keys():
+        del os.environ[name]
     os.environ.update(environment)
     threading.Thread(target=_leave_after, args=(wait_for_end,), daemon=True).start()
     try:

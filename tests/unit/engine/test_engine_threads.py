@@ -58,6 +58,18 @@ def test_what_the_user_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
         assert seen_by(engine) == ["3"] + [str(share_of(2))] * (len(THREAD_VARIABLES) - 1)
 
 
+def test_workers_have_the_environment_of_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The fork server was started long ago, and credentials of a bucket may have been set or taken away since.
+    monkeypatch.setenv("VOXLAKE_TEST_OLD", "there")
+    with open_engine("processes:1") as engine:
+        assert [outcome.value for outcome in engine.map(os.getenv, ["VOXLAKE_TEST_OLD"])] == ["there"]
+    monkeypatch.delenv("VOXLAKE_TEST_OLD")
+    monkeypatch.setenv("VOXLAKE_TEST_NEW", "now")
+    with open_engine("processes:1") as engine:
+        seen = engine.map(os.getenv, ["VOXLAKE_TEST_OLD", "VOXLAKE_TEST_NEW"])
+        assert [outcome.value for outcome in seen] == [None, "now"]
+
+
 @pytest.mark.slow
 def test_libraries_heed_it() -> None:
     asked = [cv2.getNumThreads, torch.get_num_threads, sitk.ProcessObject.GetGlobalDefaultNumberOfThreads]
