@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import gc
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -41,6 +42,25 @@ settings.register_profile("explore", derandomize=False, print_blob=True)
 settings.load_profile("same")
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Search for no garbage among the tests, neither while they are collected nor later.
+
+    Ten thousand of them are millions of objects that stay to the end.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    """Let go of them: libraries complain of what is left when the interpreter ends."""
+    gc.unfreeze()
+
+
 @pytest.fixture(scope="session")
 def realdata() -> Path:
     """Folder of the real images; the test is skipped where it is absent."""
@@ -69,16 +89,30 @@ def lake(new_lake: Callable[..., Lake]) -> Lake:
 
 
 @pytest.fixture(scope="session")
-def lake_template(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
-    """Make a lake of small patients, half of them with a nodule, and a cohort of all, beside its key."""
+def lake_ingested(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    """Make a lake of small patients, half of them with a nodule, beside its key."""
+
+    @functools.cache
+    def make(patients: int) -> Path:
+        folder = tmp_path_factory.mktemp("ingested")
+        LakeKey(bytes(range(32))).save(folder / "key")
+        ingest(open_lake(folder / "lake", key=folder / "key"), _phantoms(patients), engine="serial")
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def lake_template(
+    lake_ingested: Callable[[int], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[int], Path]:
+    """Make the same with a cohort of all."""
 
     @functools.cache
     def make(patients: int) -> Path:
         folder = tmp_path_factory.mktemp("template")
-        LakeKey(bytes(range(32))).save(folder / "key")
-        made = open_lake(folder / "lake", key=folder / "key")
-        ingest(made, _phantoms(patients), engine="serial")
-        select(made, "all")
+        shutil.copytree(lake_ingested(patients), folder, dirs_exist_ok=True)
+        select(open_lake(folder / "lake", key=folder / "key"), "all")
         return folder
 
     return make
@@ -95,6 +129,12 @@ def lake_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path
         return open_lake(tmp_path / "lake", key=tmp_path / "key")
 
     return copy
+
+
+@pytest.fixture
+def filled_lake(lake_ingested: Callable[[int], Path], lake_copy: Callable[[Path], Lake]) -> Lake:
+    """A lake into which `phantoms` came."""
+    return lake_copy(lake_ingested(4))
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,8 @@ axes, rotation up to 15 degrees with scaling up to 15% (30% of the patches), gam
 each).
 What is timed is the second epoch, without a network: the first fills the caches and is stated.
 
-voxlake: arrays of its local cache, mapped; the whole batch is changed at once in the training process.
+voxlake: arrays of its local cache, mapped; two threads of the training process make the next two batches, as
+training does by default.
 monai: `CacheDataset` (all volumes in memory), random crops and changes of patches, DataLoader of 2 workers.
 torchio: `Queue` with a `LabelSampler` over volumes in memory-mappable NIfTI, changes of whole volumes as its
 documentation has them, 2 workers.

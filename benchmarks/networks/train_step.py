@@ -98,13 +98,17 @@ def voxlake(module: Any, images: Any, labels: Any) -> tuple[Callable[[], float],
     import torch
 
     from voxlake.learning.objectives.segmentation import SegmentationObjective
+    from voxlake.learning.optimisation import make_optimiser
     from voxlake.learning.runtime import arithmetic, autocast
+    from voxlake.learning.settings import TrainingSettings
 
     torch.set_flush_denormal(True)
     device = torch.device("cpu")
     module.to(memory_format=torch.channels_last_3d).train()
     objective = SegmentationObjective(tuple(map(str, range(CLASSES))), dice="sample")
-    optimiser = torch.optim.Adam(module.parameters(), lr=1e-3)
+    optimiser = make_optimiser(
+        module, TrainingSettings(optimiser="adam", learning_rate=1e-3, weight_decay=0.0)
+    )
     inputs = images.contiguous(memory_format=torch.channels_last_3d)
 
     def step() -> float:

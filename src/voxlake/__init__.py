@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from voxlake.lake.verify import verify
     from voxlake.lake.withdrawals import withdraw
     from voxlake.learning.arrays import fit_arrays
+    from voxlake.learning.export_model import models_export
     from voxlake.learning.mine import mine
     from voxlake.learning.predict import predict
     from voxlake.learning.task import Task, load_task
@@ -132,6 +133,7 @@ __all__ = [
     "load_task",
     "measure",
     "mine",
+    "models_export",
     "models_import",
     "models_list",
     "open",
@@ -147,6 +149,7 @@ __all__ = [
     "read_patch",
     "read_series",
     "receipt",
+    "recipe",
     "report",
     "segment",
     "select",

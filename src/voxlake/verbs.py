@@ -186,6 +186,20 @@ VERBS: tuple[Verb, ...] = (
         "voxlake models list",
     ),
     Verb(
+        "models export",
+        "voxlake.learning.export_model",
+        "models_export",
+        "Write the networks of a trained model out of the lake, as ONNX files with a card.",
+        "voxlake models export pneumonia pneumonia-networks/",
+    ),
+    Verb(
+        "recipe",
+        "voxlake.learning.recipe",
+        "recipe",
+        "List the recipes that come with voxlake, or copy one to a folder.",
+        "voxlake recipe chest_xray",
+    ),
+    Verb(
         "mine",
         "voxlake.learning.mine",
         "mine",

@@ -162,6 +162,7 @@ def test_long_pages_are_there() -> None:
     assert {name(page) for page in LIVE} >= LONG
 
 
+@pytest.mark.xdist_group("docs")
 @pytest.mark.parametrize(
     "page",
     [pytest.param(page, marks=pytest.mark.slow if name(page) in LONG else ()) for page in LIVE],

@@ -25,7 +25,7 @@ def test_the_page_does_what_it_says(realdata: Path, tmp_path: Path, monkeypatch:
         folder = tmp_path / "chest_xray_pneumonia" / image.parent.name
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(image, folder / image.name)
-    shutil.copytree(ROOT / "examples" / "chest_xray", tmp_path / "chest_xray")
+    shutil.copytree(ROOT / "src/voxlake/learning/recipes/chest_xray", tmp_path / "chest_xray")
     monkeypatch.setattr(Path, "home", staticmethod(lambda: tmp_path))
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:/usr/bin:/bin")

@@ -15,7 +15,7 @@ from voxlake.evaluation.report import report
 from voxlake.lake.cohorts import select
 from voxlake.lake.ingest import ingest
 from voxlake.lake.label import label
-from voxlake.lake.lake import Lake
+from voxlake.lake.lake import Lake, open_lake
 from voxlake.lake.lineage import trace, verify_inputs
 from voxlake.learning import fold as folds
 from voxlake.learning.model import get_model
@@ -25,8 +25,12 @@ from voxlake.learning.task import Task, load_task
 from voxlake.learning.train import train
 from voxlake.processing.registry import load_plan
 from voxlake.sources.phantoms import Phantoms
+from voxlake.store.keys import LakeKey
 from voxlake.volumes.prepare import prepare
 from voxlake.volumes.read import read_values, volume_rows
+
+# One worker makes what they share.
+pytestmark = pytest.mark.xdist_group("main-job")
 
 PLAN = """
 [[steps]]
@@ -77,10 +81,18 @@ def filled(lake: Lake) -> Lake:
     return lake
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("main-job")
+    LakeKey(bytes(range(32))).save(folder / "key")
+    filled(open_lake(folder / "lake", key=folder / "key"))
+    return folder
+
+
 @pytest.fixture
-def ready(lake: Lake) -> Lake:
+def ready(template: Path, lake_copy: Callable[[Path], Lake]) -> Lake:
     """A lake in which training can begin."""
-    return filled(lake)
+    return lake_copy(template)
 
 
 def test_every_verb_to_the_report(ready: Lake, tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ from voxlake.lake.rekey import keys_rekey
 from voxlake.lake.rotate import keys_rotate
 from voxlake.lake.verify import verify
 from voxlake.lake.withdrawals import withdraw
+from voxlake.learning.export_model import models_export
 from voxlake.learning.mine import mine
 from voxlake.learning.mining import load_mining_task
 from voxlake.learning.predict import predict
@@ -112,6 +113,7 @@ clusters = 2
 """
 NO_LAKE = {
     "deidentify": "it reads files and writes files",
+    "recipe": "it writes files that come with the package",
     "demo": "it makes a lake in its own folder and calls other verbs, which are here",
 }
 
@@ -272,6 +274,13 @@ def predicted(at: Place) -> Any:
     return counted(run), at.rows("select volume_id, fold, part, probability from predictions order by all")
 
 
+def carried_out(at: Place) -> Any:
+    folder = at.folder / "networks"
+    runs = [models_export(at.lake, "nodule", folder, progress=False) for _ in "ab"]
+    card = json.loads((folder / "card.json").read_text())
+    return [counted(run) for run in runs], sorted(path.name for path in folder.iterdir()), card["output"]
+
+
 def evaluated(at: Place) -> Any:
     run = evaluate(at.lake, "nodule")
     return counted(run), run.result["scores"], at.rows("select metric, value from scores order by all")
@@ -430,6 +439,7 @@ CASES: dict[str, Callable[[Place], Any]] = {
     "models list": lambda at: models_list(at.lake),
     "train": trained,
     "predict": predicted,
+    "models export": carried_out,
     "evaluate": evaluated,
     "report": reported,
     "quarantine list": waiting,

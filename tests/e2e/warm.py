@@ -1,20 +1,27 @@
 """The command line, from a process that has its imports behind it: commands of the docs start at once.
 
 What a command does is the same: each gets a process of its own, forked before anything but imports was
-done, with the words, environment, folder and streams of the caller. That the installed command starts from
-nothing is tested in test_cli.py.
+done, with the words, environment, folder and streams of the caller. So does the fork server of its workers,
+which would import all of that once more. That the installed command starts from nothing is tested in
+test_cli.py.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from importlib import import_module
+from multiprocessing import util
 
 _BYTES = 1 << 20
+_FORK_SERVER = "from multiprocessing.forkserver import main;"
+# Descriptors wait above this number until those are free that the fork server is told.
+_SPARE = 100
 
 
 def _serve(path: str) -> None:
@@ -62,7 +69,52 @@ def _command(words: list[str], environment: dict[str, str], folder: str) -> None
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = ["voxlake", *words]
+    _keep_fork_server_ready()
     main()
+
+
+def _keep_fork_server_ready() -> None:
+    """Fork what may become the fork server now, while this process has no threads."""
+    ours, theirs = socket.socketpair()
+    waiting = os.fork()
+    if waiting == 0:
+        ours.close()
+        try:
+            _become_fork_server(theirs)
+        finally:
+            os._exit(0)
+    theirs.close()
+    start = util.spawnv_passfds
+
+    def hand_over(path: str, arguments: Sequence[str], descriptors: Sequence[int]) -> int:
+        if not arguments[-1].startswith(_FORK_SERVER):
+            return start(path, arguments, descriptors)
+        util.spawnv_passfds = start
+        with ours:
+            socket.send_fds(ours, [b"!"], descriptors)
+            data = json.dumps([arguments[-1], list(descriptors), dict(os.environ)]).encode()
+            ours.sendall(len(data).to_bytes(8, "little") + data)
+        return waiting
+
+    util.spawnv_passfds = hand_over
+
+
+def _become_fork_server(line: socket.socket) -> None:
+    """Wait for the code that a new interpreter would be given, or for the end of the command."""
+    _, received, _, _ = socket.recv_fds(line, 1, 8)
+    if not received:
+        return
+    code, descriptors, environment = json.loads(_read(line, int.from_bytes(_read(line, 8), "little")))
+    line.close()
+    spare = [fcntl.fcntl(each, fcntl.F_DUPFD_CLOEXEC, _SPARE) for each in received]
+    for each in received:
+        os.close(each)
+    for each, descriptor in zip(spare, descriptors, strict=True):
+        os.dup2(each, descriptor)
+        os.close(each)
+    os.environ.clear()
+    os.environ.update(environment)
+    exec(code, {"__name__": "__main__"})
 
 
 def _read(line: socket.socket, size: int) -> bytes:

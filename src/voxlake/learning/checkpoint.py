@@ -156,6 +156,7 @@ def restore(folder: Path, state: TrainingState, mark: str) -> None:
         int(index): values for index, values in _by_first_name(parts.get("optimiser", {})).items()
     }
     state.optimiser.load_state_dict(restored)
+    _lay_as_weights(state.optimiser)
     progress = json.loads(metadata["progress"])
     state.history = [EpochRecord(**record) for record in progress["history"]]
     state.partial = Partial(**progress["partial"])
@@ -163,6 +164,14 @@ def restore(folder: Path, state: TrainingState, mark: str) -> None:
     state.best_epoch = int(progress["best_epoch"])
     if progress["scaler"]:
         state.scaler.load_state_dict(progress["scaler"])
+
+
+def _lay_as_weights(optimiser: torch.optim.Optimizer) -> None:
+    """Give moments the memory layout of their weights: a fused optimiser walks through both as they lie."""
+    for parameter, values in optimiser.state.items():
+        for name, value in values.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                values[name] = torch.empty_like(parameter).copy_(value)
 
 
 def _prefixed(prefix: str, tensors: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:

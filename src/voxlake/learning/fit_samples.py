@@ -11,7 +11,7 @@ from voxlake.core.errors import UsageError
 from voxlake.learning.checkpoint import EpochRecord
 from voxlake.learning.data import Samples
 from voxlake.learning.inference import predict_outputs
-from voxlake.learning.loop import FitResult, fit
+from voxlake.learning.loop import FitResult, StepRecord, fit
 from voxlake.learning.objectives.base import Objective
 from voxlake.learning.runtime import autocast
 from voxlake.learning.sample_source import SampleSource
@@ -29,6 +29,7 @@ def fit_samples(
     *,
     checkpoint_folder: Path | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
+    on_step: Callable[[StepRecord], None] | None = None,
 ) -> FitResult:
     """Fit a network to samples and leave the weights of its best epoch in it.
 
@@ -44,7 +45,7 @@ def fit_samples(
         What is made small; see `make_objective`.
     settings : TrainingSettings
         How.
-    checkpoint_folder, on_epoch
+    checkpoint_folder, on_epoch, on_step
         See `voxlake.learning.loop.fit`.
 
     Raises
@@ -68,6 +69,7 @@ def fit_samples(
         validate=None if validation is None else validate,
         checkpoint_folder=checkpoint_folder,
         on_epoch=on_epoch,
+        on_step=on_step,
         mark="" if validation is None else validation.digest(),
     )
 

@@ -19,6 +19,7 @@ from voxlake.learning.checkpoint import EpochRecord
 from voxlake.learning.fit_samples import fit_samples
 from voxlake.learning.gather import Gathered
 from voxlake.learning.loggers import open_loggers
+from voxlake.learning.loop import StepRecord
 from voxlake.learning.model_files import model_path
 from voxlake.learning.network_of import build_network, describe_samples
 from voxlake.learning.objectives.base import Objective
@@ -98,7 +99,13 @@ class _Fold:
     seed: int
 
 
-def train_fold(job: Training, number: int, parts: Fold, on_epoch: Callable[[EpochRecord], None]) -> Trained:
+def train_fold(
+    job: Training,
+    number: int,
+    parts: Fold,
+    on_epoch: Callable[[EpochRecord], None],
+    on_step: Callable[[StepRecord], None] | None = None,
+) -> Trained:
     """Train one fold, or take up what is there, and add its predictions of those held out."""
     seed = derived_seed(job.task.training.seed, "fold", number)
     settings = job.task.training.model_copy(update={"seed": seed})
@@ -115,14 +122,19 @@ def train_fold(job: Training, number: int, parts: Fold, on_epoch: Callable[[Epoc
         weights_from_bytes(network, objects.get(model_path(job.model_id, name)), sha256=course["sha256"])
         network.eval()
     else:
-        course = _fit(fold, settings, on_epoch)
+        course = _fit(fold, settings, on_epoch, on_step)
         objects.put(done, json.dumps(course).encode())
     _speak(fold)
     parameters = sum(tensor.numel() for tensor in network.parameters() if tensor.requires_grad)
     return Trained(course, described, parameters)
 
 
-def _fit(fold: _Fold, settings: TrainingSettings, on_epoch: Callable[[EpochRecord], None]) -> dict[str, Any]:
+def _fit(
+    fold: _Fold,
+    settings: TrainingSettings,
+    on_epoch: Callable[[EpochRecord], None],
+    on_step: Callable[[StepRecord], None] | None,
+) -> dict[str, Any]:
     job, number = fold.job, fold.number
     folder = job.recorder.lake.cache / "training" / job.model_id / f"fold-{number}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -142,6 +154,7 @@ def _fit(fold: _Fold, settings: TrainingSettings, on_epoch: Callable[[EpochRecor
             settings,
             checkpoint_folder=folder,
             on_epoch=tell,
+            on_step=on_step,
         )
     _keep_logs(job, folder, number)
     data = weights_to_bytes(fold.network, {"model": job.model_id, "fold": str(number)})

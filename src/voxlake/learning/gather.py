@@ -15,6 +15,7 @@ from voxlake.lake.leakage import near_tokens
 from voxlake.lake.splits import join_groups
 from voxlake.learning.data import Samples
 from voxlake.learning.inputs import image_inputs, table_of
+from voxlake.learning.parts import find_parts
 from voxlake.learning.tables.prepare import Preparation, fit_preparation
 from voxlake.learning.tables.table import FeatureTable
 from voxlake.learning.targets import Truth, find_truths, tensor_of
@@ -48,6 +49,8 @@ class Gathered:
         A row for each sample, for networks that take one.
     left : tuple of Left
         What was left out.
+    parts : tuple of str
+        Value of the label that decides who is tested, for each sample; empty where no label does.
     """
 
     task: Task
@@ -58,6 +61,7 @@ class Gathered:
     images: tuple[Tensor, ...]
     table: FeatureTable | None
     left: tuple[Left, ...]
+    parts: tuple[str, ...] = ()
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -92,10 +96,17 @@ class Gathered:
             takes=self.task.takes,
         )
 
+    def labels_digest(self) -> str:
+        """SHA-256 over what labels say of each sample."""
+        said = [[one, _plain(truth)] for one, truth in zip(self.ids, self.truths, strict=True)]
+        if self.parts:
+            said = [[*pair, part] for pair, part in zip(said, self.parts, strict=True)]
+        return digest_json(sorted(said, key=lambda row: str(row[0])))
+
     def digest(self) -> str:
         """SHA-256 over everything that is learned from."""
         table = "" if self.table is None else self.table.digest()
-        truths = [list(one) if isinstance(one, tuple) else one for one in self.truths]
+        truths = [_plain(one) for one in self.truths]
         values = [[row["volume_id"], row["sha256"]] for unit in self.units for row in unit.rows]
         return digest_json([self.ids, self.groups, truths, self.classes, table, values])
 
@@ -129,6 +140,9 @@ def gather(cohort: Cohort, plan_digest: str, task: Task) -> Gathered:
     truths = find_truths(cohort, task, everyone, classes=task.classes)
     # Without a label nothing is learned of a class, but an image can be given back.
     problems = () if task.kind == "reconstruction" else truths.problems
+    parts, apart = find_parts(cohort, task.split, {unit.subject: unit.series for unit in everyone})
+    named = {problem.item for problem in problems}
+    problems = (*problems, *(one for one in apart if one.item not in named))
     unknown = {problem.item for problem in problems}
     units, misfits, _ = fitting_units((one for one in everyone if one.subject not in unknown), task, None)
     left += [*problems, *misfits]
@@ -148,7 +162,12 @@ def gather(cohort: Cohort, plan_digest: str, task: Task) -> Gathered:
         images=image_inputs(cohort.lake, task, units),
         table=table_of(cohort, task, units) if task.inputs else None,
         left=tuple(left),
+        parts=tuple(parts[unit.subject] for unit in units) if task.split.labelled else (),
     )
+
+
+def _plain(truth: Truth) -> object:
+    return list(truth) if isinstance(truth, tuple) else truth
 
 
 def _check(cohort: Cohort, task: Task, truths: Sequence[Truth], left: int) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -30,11 +31,30 @@ from voxlake.learning.settings import TrainingSettings
 from voxlake.learning.step import Place, layout_of, make_scaler, take_step
 from voxlake.learning.workers import Workers, open_workers
 
-__all__ = ["FitResult", "Validate", "fit"]
+__all__ = ["FitResult", "StepRecord", "Validate", "fit"]
 
 Validate = Callable[[nn.Module], Mapping[str, float]]
 # A GPU is asked for its losses only now and then: asking waits for all that it has yet to do.
 _STEPS_BETWEEN_LOOKS = 50
+
+
+class StepRecord(NamedTuple):
+    """How far an epoch is.
+
+    Parameters
+    ----------
+    epoch : int
+        1 for the first.
+    step, steps : int
+        How many of its batches are learned from, and how many it has.
+    train_loss : float or None
+        Mean loss of the batches of this epoch that were looked at; None as long as there is none.
+    """
+
+    epoch: int
+    step: int
+    steps: int
+    train_loss: float | None
 
 
 @dataclass(frozen=True)
@@ -59,7 +79,7 @@ class FitResult:
     stopped_early: bool
 
 
-def fit(
+def fit(  # noqa: PLR0913 - who is told of the course of it are options beside those of the training
     network: nn.Module,
     train: BatchSource,
     objective: Objective,
@@ -68,6 +88,7 @@ def fit(
     validate: Validate | None = None,
     checkpoint_folder: Path | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
+    on_step: Callable[[StepRecord], None] | None = None,
     mark: str = "",
 ) -> FitResult:
     """Fit a network to batches and leave the weights of its best epoch in it.
@@ -92,6 +113,8 @@ def fit(
         weights bit for bit.
     on_epoch : callable, optional
         Called with the `EpochRecord` of each epoch, after its checkpoint was written.
+    on_step : callable, optional
+        Called with a `StepRecord` after each batch; it may take its time from the training, not more.
     mark : str
         What else decides the outcome, for example the digest of the validation part; a checkpoint with
         another mark belongs to another training.
@@ -122,7 +145,7 @@ def fit(
             return _result(state, settings)
         keep = None if checkpoint_folder is None else _Keeper(checkpoint_folder, state, key)
         with open_workers(network, train, objective, settings, place) as workers:
-            job = _Job(state, train, objective, settings, workers, keep)
+            job = _Job(state, train, objective, settings, workers, keep, on_step)
             while not _ended(state, settings):
                 record = _one_epoch(job, validate)
                 state.history.append(record)
@@ -157,6 +180,7 @@ class _Job:
     settings: TrainingSettings
     workers: Workers
     keep: _Keeper | None
+    on_step: Callable[[StepRecord], None] | None = None
     unseen: list[tuple[Tensor, float]] = field(default_factory=list)
 
     @property
@@ -173,6 +197,13 @@ class _Job:
             partial.loss += value * weight
             partial.weight += weight
         self.unseen.clear()
+
+    def tell(self, step: int) -> None:
+        """Say how far the epoch is; what was not looked at yet is not asked for, a GPU would have to wait."""
+        if self.on_step is not None:
+            partial = self.state.partial
+            loss = partial.loss / partial.weight if partial.weight else None
+            self.on_step(StepRecord(self.epoch, step, self.train.steps, loss))
 
 
 def _result(state: TrainingState, settings: TrainingSettings) -> FitResult:
@@ -227,6 +258,7 @@ def _learn(job: _Job, started: float) -> None:
         if state.average is not None:
             update_average(state.average, state.network, settings.ema, (epoch - 1) * steps + step)
         state.partial.step = step + 1
+        job.tell(step + 1)
         if every is not None and job.keep is not None and (step + 1) % every == 0 and step + 1 < steps:
             job.look()
             state.partial.seconds = time.perf_counter() - started

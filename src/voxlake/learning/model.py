@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,16 +15,17 @@ from torch import nn
 from voxlake.core.errors import UsageError
 from voxlake.core.plan import Plan
 from voxlake.lake.lake import Lake
-from voxlake.learning.answer import Ensemble, Member
+from voxlake.learning.answer import Ensemble, Member, exported_networks
 from voxlake.learning.model_files import find_model, model_path
 from voxlake.learning.network_of import build_network
 from voxlake.learning.objectives.make import read_objective
+from voxlake.learning.predict_options import PredictOptions
 from voxlake.learning.runtime import device_of
 from voxlake.learning.tables.prepare import Preparation
 from voxlake.learning.task import Task, load_task
 from voxlake.networks.weights import weights_from_bytes
 
-__all__ = ["Model", "get_model"]
+__all__ = ["Model", "get_model", "read_model"]
 
 
 @dataclass(frozen=True)
@@ -93,16 +94,40 @@ class Model:
         if self.task.kind == "segmentation":
             raise UsageError(f"model '{self.task.name}' makes masks; its networks give no other answers")
         course = self.card["history"][fold]
-        table = course.get("table")
         return Member(
             self.network(fold).to(device_of(self.task.training.device)),
             read_objective(self.task.kind, len(self.classes), course.get("objective", {})),
-            None if table is None else Preparation.from_dict(table),
+            self.preparation(fold),
         )
 
-    def ensemble(self) -> Ensemble:
-        """The networks of all folds, loaded."""
-        return Ensemble([self.member(fold) for fold in range(int(self.row["folds"]))])
+    def preparation(self, fold: int) -> Preparation | None:
+        """How the table of a fold becomes numbers; None where the model takes none."""
+        table = self.card["history"][fold].get("table")
+        return None if table is None else Preparation.from_dict(table)
+
+    def ensemble(self, options: PredictOptions | None = None) -> Ensemble:
+        """The networks of all folds, loaded.
+
+        Parameters
+        ----------
+        options : PredictOptions, optional
+            How they are to speak; by default computed by torch, images as they are.
+
+        Raises
+        ------
+        UsageError
+            A runtime was named that is not installed or cannot run them, or the model makes masks.
+        """
+        chosen = PredictOptions() if options is None else options
+        members = [replace(self.member(fold), mirror=chosen.mirror) for fold in range(int(self.row["folds"]))]
+        if chosen.runtime == "torch" or self.task.takes not in ("image", "table"):
+            return Ensemble(members)
+        shape = tuple(int(size) for size in self.card["shape"])
+        sample = shape if self.task.takes == "table" else (int(self.card["channels"]), *shape)
+        exported = exported_networks([one.network for one in members], sample, chosen.runtime)
+        if exported is None:
+            return Ensemble(members)
+        return Ensemble([replace(one, exported=run) for one, run in zip(members, exported, strict=True)])
 
     def probabilities(self, images: torch.Tensor) -> NDArray[np.float64]:
         """Probability of each class by each network, for a model that takes images and tells classes apart.
@@ -143,7 +168,11 @@ def get_model(lake: Lake, name: str) -> Model:
     rows = lake.sql(
         "select * from models where kind is distinct from 'table' order by committed_at desc"
     ).dicts()
-    row = find_model(rows, name, make="train")
+    return read_model(lake, find_model(rows, name, make="train"))
+
+
+def read_model(lake: Lake, row: Mapping[str, Any]) -> Model:
+    """The model of a row of `models`; asks no table."""
     task = load_task(lake.objects.get(model_path(row["model_id"], "task.toml")).decode())
     card = json.loads(lake.objects.get(model_path(row["model_id"], "card.json")))
     return Model(lake, row, task, task.load_plan(), card)

@@ -18,13 +18,20 @@ class SplitSettings(Settings):
 
     Parameters
     ----------
-    kind : {"kfold", "holdout"}
+    kind : {"kfold", "holdout", "given", "leave_one_out"}
         ``"kfold"``: each group is tested once, by the network that has not seen it. ``"holdout"``: one
-        test part.
+        test part. ``"given"``: the split that a data set comes with; a label says ``train``, ``validation``
+        or ``test``. ``"leave_one_out"``: every value of a label, for example a hospital, is tested once, by
+        the network that has seen all others.
+    label : str, optional
+        Name of the label of ``"given"`` and ``"leave_one_out"``.
+    shared : {"stop", "leave_out"}
+        What to do of ``"given"`` and ``"leave_one_out"`` where patients or images stand in two parts: stop,
+        or learn without those that are in a later part too (validation comes after training, test last).
     folds : int
         Number of folds of ``"kfold"``.
     validation : float
-        Share of what is not tested that chooses the epoch.
+        Share of what is not tested that chooses the epoch; not used where it is given.
     test : float
         Share of all groups that ``"holdout"`` tests on.
     seed : int
@@ -33,12 +40,27 @@ class SplitSettings(Settings):
         Keep the classes in the same proportion in every part.
     """
 
-    kind: Literal["kfold", "holdout"] = "kfold"
+    kind: Literal["kfold", "holdout", "given", "leave_one_out"] = "kfold"
+    label: Annotated[str, Field(min_length=1)] | None = None
+    shared: Literal["stop", "leave_out"] = "stop"
     folds: Annotated[int, Field(ge=2)] = 5
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.15
     test: Annotated[float, Field(gt=0, lt=1)] = 0.2
     seed: NonNegativeInt = 0
     stratify: bool = True
+
+    @property
+    def labelled(self) -> bool:
+        """Whether a label decides who is tested."""
+        return self.kind in ("given", "leave_one_out")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.labelled and self.label is None:
+            raise ValueError(f"kind = '{self.kind}' needs 'label', the label that names the parts")
+        if not self.labelled and (self.label is not None or self.shared != "stop"):
+            raise ValueError(f"'label' and 'shared' are for 'given' and 'leave_one_out', not '{self.kind}'")
+        return self
 
 
 class SequenceSettings(Settings):

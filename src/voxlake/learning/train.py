@@ -8,9 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from voxlake.core.digest import digest_json, digest_many
+from voxlake.core.digest import digest_many
 from voxlake.core.run import Run
-from voxlake.engine.progress import progress_bar
 from voxlake.lake.cohorts import get_cohort
 from voxlake.lake.lake import Lake
 from voxlake.lake.recorder import Recorder, start_run
@@ -19,9 +18,10 @@ from voxlake.learning.checkpoint import EpochRecord
 from voxlake.learning.fold import Trained, Training, train_fold
 from voxlake.learning.gather import Gathered, gather
 from voxlake.learning.loggers import require_loggers
-from voxlake.learning.split import Fold, Split, make_split
+from voxlake.learning.split import Split, make_split
 from voxlake.learning.targets import strata_of
 from voxlake.learning.task import Task, load_task
+from voxlake.learning.training_bar import training_bar
 
 __all__ = ["train"]
 
@@ -83,10 +83,8 @@ def train(lake: Lake, task: str | Path | Task, *, progress: bool | None = None) 
         split = _split(job, gathered)
         account_withdrawn(cohort, recorder)
         _account(recorder, gathered)
-        truths = [list(one) if isinstance(one, tuple) else one for one in gathered.truths]
-        labels_digest = digest_json(sorted(zip(gathered.ids, truths, strict=True), key=lambda one: one[0]))
         model_id = digest_many(
-            [job.digest(), cohort.cohort_id, plan_digest, labels_digest, version("voxlake")]
+            [job.digest(), cohort.cohort_id, plan_digest, gathered.labels_digest(), version("voxlake")]
         )[:24]
         recorder.input_digest = gathered.digest()
         recorder.result |= {"model": model_id, "task": job.name, "folds": len(split.folds)}
@@ -100,21 +98,12 @@ def train(lake: Lake, task: str | Path | Task, *, progress: bool | None = None) 
 def _split(task: Task, found: Gathered) -> Split:
     """Parts of the task; those that are learned from hold only what the task names."""
     parts = task.split.folds if task.split.kind == "kfold" else 2
-    split = make_split(
-        found.groups, strata_of(task, found.truths, found.groups, parts=parts), found.contents, task.split
-    )
+    strata = strata_of(task, found.truths, found.groups, parts=parts)
+    split = make_split(found.groups, strata, found.contents, task.split, found.parts)
     if not task.learn_from:
         return split
-    wanted = [truth in task.learn_from for truth in found.truths]
-    folds = tuple(
-        Fold(
-            train=tuple(position for position in fold.train if wanted[position]),
-            validation=tuple(position for position in fold.validation if wanted[position]),
-            test=fold.test,
-        )
-        for fold in split.folds
-    )
-    return Split(split.seed, folds)
+    folds = (fold.only(lambda position: found.truths[position] in task.learn_from) for fold in split.folds)
+    return Split(split.seed, tuple(folds))
 
 
 def _account(recorder: Recorder, found: Gathered) -> None:
@@ -129,18 +118,14 @@ def _train(job: Training, progress: bool | None) -> None:
     started = time.perf_counter()
     folds = job.split.folds
     trained: list[Trained] = []
-    with progress_bar("train", len(folds) * job.task.training.epochs, enabled=progress) as bar:
+    settings = job.task.training
+    steps = [-(-len(fold.train) // settings.batch_size) for fold in folds]
+    with training_bar(
+        settings.epochs, steps, lambda record: _said(record, settings.monitor), enabled=progress
+    ) as bar:
         for number, fold in enumerate(folds):
-            shown = 0
-
-            def on_epoch(record: EpochRecord, number: int = number) -> None:
-                nonlocal shown
-                shown += 1
-                monitor = job.task.training.monitor
-                bar.advance(1, note=f"fold {number + 1}/{len(folds)}, {_said(record, monitor)}")
-
-            trained.append(train_fold(job, number, fold, on_epoch))
-            bar.advance(job.task.training.epochs - shown)
+            with bar.fold(number) as shown:
+                trained.append(train_fold(job, number, fold, shown.on_epoch, shown.on_step))
     card = {
         **trained[0].described,
         "task_kind": job.task.kind,

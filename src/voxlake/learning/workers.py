@@ -95,7 +95,8 @@ def add_gradients(network: nn.Module, flat: Tensor) -> Tensor:
         values = flat[start : start + tensor.numel()]
         start += tensor.numel()
         # A parameter that nobody used has no gradient, and no momentum or decay moves it.
-        tensor.grad = values.reshape(tensor.shape).clone() if known else None
+        # It lies in memory as its parameter does, which a fused optimiser takes for granted.
+        tensor.grad = torch.empty_like(tensor).copy_(values.reshape(tensor.shape)) if known else None
     return flat[-1]
 
 

@@ -41,6 +41,8 @@ _ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = MappingProxyType(
     }
 )
 
+_MONOTONE = frozenset({"relu", "leaky_relu", "elu"})
+
 
 class Style(Protocol):
     """What settings say about all activations and normalisations of a network."""
@@ -188,14 +190,17 @@ def _exchange(
 
 
 def convolution_block(settings: CNNSettings, channels: int, width: int, kernel: int) -> nn.Module:
-    """Convolutions, each with normalisation and activation: (N, channels, ...) to (N, width, ...)."""
+    """Convolutions, each with normalisation and activation: (N, channels, ...) to (N, width, ...).
+
+    The last activation may be left to `pooling`, which then follows.
+    """
     layers: list[nn.Module] = []
     for number in range(settings.convolutions):
         layers.append(_convolution(settings, channels if number == 0 else width, width, kernel))
         layers += _normalisation(settings, width)
         layers.append(activation(settings.activation))
     if not settings.residual:
-        return nn.Sequential(*layers)
+        return nn.Sequential(*layers[:-1] if _activates_late(settings) else layers)
     shortcut = nn.Identity() if channels == width else _convolution(settings, channels, width, 1)
     return Residual(nn.Sequential(*layers[:-1]), shortcut, layers[-1])
 
@@ -205,7 +210,10 @@ def pooling(settings: CNNSettings, width: int) -> nn.Module:
     flat = settings.dimensions == 2
     match settings.pooling:
         case "max":
-            return nn.MaxPool2d(2) if flat else nn.MaxPool3d(2)
+            largest = nn.MaxPool2d(2) if flat else nn.MaxPool3d(2)
+            if _activates_late(settings):
+                return nn.Sequential(largest, activation(settings.activation))
+            return largest
         case "average":
             return nn.AvgPool2d(2) if flat else nn.AvgPool3d(2)
         case "stride":
@@ -222,6 +230,11 @@ def global_pooling(settings: CNNSettings) -> list[nn.Module]:
             return [nn.AdaptiveMaxPool2d(1) if flat else nn.AdaptiveMaxPool3d(1)]
         case "flatten":
             return []
+
+
+def _activates_late(settings: CNNSettings) -> bool:
+    """Whether the largest value may be taken first: the same numbers and gradients, of a quarter of them."""
+    return not settings.residual and settings.pooling == "max" and settings.activation in _MONOTONE
 
 
 def _convolution(settings: CNNSettings, channels: int, width: int, kernel: int) -> nn.Module:

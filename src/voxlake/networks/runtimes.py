@@ -156,15 +156,30 @@ def _converted(network: object, shape: Sequence[int], runtime: Runtime, precisio
         raise UsageError(f"{runtime} runs modules that lie on the CPU, got {type(network).__name__}")
     example = torch.randn((1, *shape[1:]), generator=torch.Generator().manual_seed(0))
     fixed = tuple(shape) if shape[0] == 1 else None
-    exported = load_exported(to_onnx(network, (example,)), runtime, shape=fixed, precision=precision)
-    with torch.inference_mode():
-        expected = network(example).float()
+    heard = _Heard(network)
+    exported = load_exported(to_onnx(heard, (example,)), runtime, shape=fixed, precision=precision)
+    expected = heard.output.float()
     found = exported(example)
     allowed = _TOLERANCE * max(1.0, float(expected.abs().max()))
     exact = precision_of(precision) is torch.float32
     if found.shape != expected.shape or (exact and not float((found - expected).abs().max()) <= allowed):
         raise UsageError(f"{runtime} gives other outputs than torch for this network; take engine = 'torch'")
     return exported
+
+
+class _Heard(nn.Module):
+    """A network whose last output is kept: its export runs it once, which need not be done again."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.train(network.training)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What the network says, the first of several outputs."""
+        output = self.network(x)
+        self.output: Tensor = output if isinstance(output, Tensor) else output[0]
+        return self.output
 
 
 def _chosen(runtime: str) -> Runtime:

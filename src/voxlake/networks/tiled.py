@@ -96,13 +96,14 @@ def _largest(outputs: Tensor) -> NDArray[np.uint8]:
     """Index of the first largest output, (K, H, W) to (H, W); an argmax over the first axis is far slower."""
     if outputs.shape[0] == 1:
         return np.zeros(outputs.shape[1:], dtype=np.uint8)
-    found = (outputs[1] > outputs[0]).to(torch.uint8)
-    largest = torch.maximum(outputs[0], outputs[1])
-    for number in range(2, outputs.shape[0]):
-        found.masked_fill_(outputs[number] > largest, number)
-        torch.maximum(largest, outputs[number], out=largest)
-    labels: NDArray[np.uint8] = found.numpy()
-    return labels
+    # Threads of torch would wait for each other longer than one slice takes.
+    each = outputs.numpy()
+    found: NDArray[np.uint8] = (each[1] > each[0]).astype(np.uint8)
+    largest = np.maximum(each[0], each[1])
+    for number in range(2, len(each)):
+        np.copyto(found, number, where=each[number] > largest)
+        np.maximum(largest, each[number], out=largest)
+    return found
 
 
 def _slabs(windows: _Windows) -> Iterator[tuple[int, Tensor]]:
@@ -221,14 +222,14 @@ class _Buffer:
 
     def add(self, output: Tensor, box: Box) -> None:
         """Add the output of a tile, (K, D, H, W)."""
-        depth, row, column = (torch.from_numpy(part.share) for part in box)
-        shares = depth[:, None, None] * (row[:, None] * column)
-        places = [part.place for part in box]
-        places[0] = slice(places[0].start - self.begin, places[0].stop - self.begin)
-        inside = tuple(part.inside for part in box)
-        # One class at a time, so that what is added to stays in the cache; no product is ever stored.
-        for sums, one in zip(self._sums, output, strict=True):
-            sums[tuple(places)].addcmul_(one[inside], shares)
+        depth, row, column = (part.share for part in box)
+        plane = torch.from_numpy(row[:, None] * column)
+        slices, *flat = (part.place for part in box)
+        sums = self._sums[:, slices.start - self.begin : slices.stop - self.begin, *flat]
+        inside = output[:, *(part.inside for part in box)]
+        # One slice at a time, so that it stays in the cache; no product is ever stored.
+        for number, share in enumerate(depth.tolist()):
+            sums[:, number].addcmul_(inside[:, number], plane, value=share)
 
     def done(self, end: int) -> Tensor:
         """The slices up to `end`, which are complete; a view that holds until `forget`."""

@@ -18,6 +18,9 @@ from voxlake.evaluation.figures import (
 )
 from voxlake.metrics.curves import RocCurve, calibration_curve, precision_recall_curve, roc_curve
 
+# One worker makes what they share.
+pytestmark = pytest.mark.xdist_group("figures")
+
 TRUTH = np.arange(200) % 2
 SCORES = np.round(np.clip(0.3 + 0.4 * TRUTH + np.random.default_rng(0).normal(0, 0.2, 200), 0, 1), 3)
 POINT = OperatingPoint(0.5, 0.8, 0.1, 0.9)

@@ -37,6 +37,9 @@ from voxlake.evaluation.wording import metric_words, show_cell, show_interval, s
 from voxlake.metrics.curves import calibration_curve, precision_recall_curve, roc_curve
 from voxlake.metrics.estimate import Estimate
 
+# One worker makes what they share.
+pytestmark = pytest.mark.xdist_group("figures")
+
 HOSTILE = '<script>alert("x")</script>&$y_1$\'"'
 VOID = {"meta", "img", "br", "hr", "input", "link"}
 

@@ -22,9 +22,7 @@ from voxlake.evaluation.page import render_report
 from voxlake.evaluation.planes import planes_through, shown_at
 from voxlake.evaluation.report import report
 from voxlake.lake.cohorts import select
-from voxlake.lake.ingest import ingest
 from voxlake.lake.lake import Lake
-from voxlake.sources.phantoms import Phantoms
 from voxlake.volumes.prepare import prepare
 from voxlake.volumes.segment import segment
 
@@ -165,19 +163,18 @@ def test_a_page_has_legend_and_pictures_and_no_other_place_is_asked() -> None:
     assert "http" not in html.replace("http://www.w3.org", "")
 
 
-def test_runs_and_cohorts_show_what_was_made(lake: Lake, phantoms: Phantoms) -> None:
-    ingest(lake, phantoms, engine="serial")
-    cohort = select(lake, "all")
+def test_runs_and_cohorts_show_what_was_made(filled_lake: Lake) -> None:
+    cohort = select(filled_lake, "all")
     prepared = prepare(cohort, plan=PLAN, engine="serial")
-    page = report(lake, prepared.run_id)
-    html = lake.objects.get(f"reports/{page.run_id}/report.html").decode()
+    page = report(filled_lake, prepared.run_id)
+    html = filled_lake.objects.get(f"reports/{page.run_id}/report.html").decode()
     assert "Prepared volumes" in html
     assert "4 of 4 are shown." in html
     assert len(pictures(html)) == 4
     plan = MaskPlan(Bright())
     made = segment(cohort, plan=plan, volumes=PLAN, engine="serial")
     assert made.counts == {"seen": 4, "stored": 4}
-    html = lake.objects.get(f"reports/{report(lake, made.run_id).run_id}/report.html").decode()
+    html = filled_lake.objects.get(f"reports/{report(filled_lake, made.run_id).run_id}/report.html").decode()
     assert f"Masks of the mask plan {plan.digest()[:12]}" in html
     assert "Soft tissue" in html
     shown = pictures(html)
@@ -185,20 +182,19 @@ def test_runs_and_cohorts_show_what_was_made(lake: Lake, phantoms: Phantoms) -> 
     orange = np.asarray(colour_of(0))
     for one in shown:
         assert (np.abs(one.astype(int) - orange).sum(axis=2) < 30).any()
-    about = report(lake, "all")
-    html = lake.objects.get(f"reports/{about.run_id}/report.html").decode()
+    about = report(filled_lake, "all")
+    html = filled_lake.objects.get(f"reports/{about.run_id}/report.html").decode()
     assert "Cohort all" in html
     assert len(pictures(html)) == 4
     assert about.arguments["cohort"] == "all@1"
     # Erasing a patient finds pages by the cohort that they show.
-    rows = lake.sql("select arguments from runs where verb = 'report' order by started_at").rows()
+    rows = filled_lake.sql("select arguments from runs where verb = 'report' order by started_at").rows()
     assert all('"cohort": "all@1"' in row[0] for row in rows)
 
 
-def test_masks_of_series_that_were_not_prepared_have_their_image(lake: Lake, phantoms: Phantoms) -> None:
-    ingest(lake, phantoms, engine="serial")
-    made = segment(select(lake, "all"), plan=MaskPlan(Bright()), engine="serial")
-    html = lake.objects.get(f"reports/{report(lake, made.run_id).run_id}/report.html").decode()
+def test_masks_of_series_that_were_not_prepared_have_their_image(filled_lake: Lake) -> None:
+    made = segment(select(filled_lake, "all"), plan=MaskPlan(Bright()), engine="serial")
+    html = filled_lake.objects.get(f"reports/{report(filled_lake, made.run_id).run_id}/report.html").decode()
     assert "4 of 4 are shown." in html
     shown = pictures(html)
     assert len(shown) == 4

@@ -19,11 +19,13 @@ from voxlake.lake.cohorts import get_cohort, select
 from voxlake.lake.ingest import ingest
 from voxlake.lake.lake import Lake, open_lake
 from voxlake.lake.withdrawals import withdraw
-from voxlake.sources.phantoms import Phantoms
 from voxlake.volumes.masks_read import iter_masks
 from voxlake.volumes.prepare import prepare
 from voxlake.volumes.read import iter_volumes
 from voxlake.volumes.segment import segment
+
+# One worker makes what they share.
+pytestmark = pytest.mark.xdist_group("measure")
 
 PLAN = '[[steps]]\nstep = "resample"\nspacing = [8.0, 8.0, 8.0]\n'
 BODY = '[segment]\nmethod = "threshold"\nlow = -500\n[[labels]]\nvalue = 1\nname = "Body"\n'
@@ -206,9 +208,8 @@ def test_who_has_withdrawn_is_not_measured(filled: Lake) -> None:
     assert len(measured) == 3
 
 
-def test_what_is_missing_is_said(lake: Lake, phantoms: Phantoms) -> None:
-    ingest(lake, phantoms, engine="serial")
-    cohort = select(lake, "all")
+def test_what_is_missing_is_said(filled_lake: Lake) -> None:
+    cohort = select(filled_lake, "all")
     with pytest.raises(NotFoundError, match="voxlake prepare all"):
         measure(cohort, plan=VALUES)
     prepare(cohort, plan=PLAN, engine="serial")

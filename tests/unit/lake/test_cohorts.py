@@ -18,10 +18,9 @@ from voxlake.sources.phantoms import Phantoms
 
 
 @pytest.fixture
-def filled(lake: Lake, phantoms: Phantoms) -> Lake:
+def filled(filled_lake: Lake) -> Lake:
     """A lake with four phantom series."""
-    ingest(lake, phantoms, engine="serial")
-    return lake
+    return filled_lake
 
 
 def test_a_series_is_described(filled: Lake) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
@@ -21,12 +22,16 @@ from voxlake.lake.changes import changes
 from voxlake.lake.cohorts import get_cohort, select
 from voxlake.lake.compact import compact
 from voxlake.lake.ingest import ingest
-from voxlake.lake.lake import Lake
+from voxlake.lake.lake import Lake, open_lake
 from voxlake.lake.verify import verify
 from voxlake.sources.phantoms import Phantoms
+from voxlake.store.keys import LakeKey
 from voxlake.store.packs import read_member, write_pack
 from voxlake.store.places import Places
 from voxlake.store.schema import TABLES
+
+# One worker makes what they share.
+pytestmark = pytest.mark.xdist_group("compact")
 
 
 def phantoms(patients: int) -> Phantoms:
@@ -36,6 +41,24 @@ def phantoms(patients: int) -> Phantoms:
 def grow(lake: Lake, steps: int = 3) -> None:
     for patients in range(1, steps + 1):
         ingest(lake, phantoms(patients), engine="serial")
+
+
+@pytest.fixture(scope="module")
+def grown_template(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    @functools.cache
+    def make(steps: int) -> Path:
+        folder = tmp_path_factory.mktemp("grown")
+        LakeKey(bytes(range(32))).save(folder / "key")
+        grow(open_lake(folder / "lake", key=folder / "key"), steps)
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def grown(grown_template: Callable[[int], Path], lake_copy: Callable[[Path], Lake]) -> Callable[[int], Lake]:
+    """Open a lake that came to be in so many steps."""
+    return lambda steps: lake_copy(grown_template(steps))
 
 
 def shown(lake: Lake) -> dict[str, list[tuple[Any, ...]]]:
@@ -69,8 +92,8 @@ def repeat(lake: Lake, *, earlier: bool, count: int = 3) -> list[dict[str, Any]]
     return rows
 
 
-def test_nothing_changes_but_places(lake: Lake) -> None:
-    grow(lake)
+def test_nothing_changes_but_places(grown: Callable[[int], Lake]) -> None:
+    lake = grown(3)
     select(lake, "all")
     members = get_cohort(lake, "all").members()
     before, blobs = shown(lake), stored(lake)
@@ -89,8 +112,8 @@ def test_nothing_changes_but_places(lake: Lake) -> None:
     assert again.counts["already"] >= 6
 
 
-def test_versions_of_cohorts_stay(lake: Lake) -> None:
-    grow(lake, 2)
+def test_versions_of_cohorts_stay(grown: Callable[[int], Lake]) -> None:
+    lake = grown(2)
     select(lake, "all")
     version = lake.tables.version("instances")
     held = DeltaTable(f"{lake.objects.url}/tables/instances", version=version).to_pyarrow_table()
@@ -105,8 +128,8 @@ def test_versions_of_cohorts_stay(lake: Lake) -> None:
 
 
 @pytest.mark.parametrize("earlier", [True, False])
-def test_duplicates_go_as_views_say(lake: Lake, earlier: bool) -> None:
-    grow(lake, 2)
+def test_duplicates_go_as_views_say(grown: Callable[[int], Lake], earlier: bool) -> None:
+    lake = grown(2)
     twice = repeat(lake, earlier=earlier)
     before = lake.sql("select * from instances order by sop_instance_uid").dicts()
     assert sum(row["run_id"] == "second-driver" for row in before) == (len(twice) if earlier else 0)
@@ -120,8 +143,8 @@ def test_duplicates_go_as_views_say(lake: Lake, earlier: bool) -> None:
     assert packs == {row["pack"] for row in before}
 
 
-def test_look_ups_find_the_new_places(lake: Lake, tmp_path: Path) -> None:
-    grow(lake, 3)
+def test_look_ups_find_the_new_places(grown: Callable[[int], Lake], tmp_path: Path) -> None:
+    lake = grown(3)
     repeat(lake, earlier=False)
     places = Places(tmp_path / "places")
     places.sync(lake.tables)
@@ -146,8 +169,8 @@ def test_look_ups_find_the_new_places(lake: Lake, tmp_path: Path) -> None:
         assert found.pack == pack
 
 
-def test_statistics_are_kept(lake: Lake) -> None:
-    grow(lake)
+def test_statistics_are_kept(grown: Callable[[int], Lake]) -> None:
+    lake = grown(3)
     url = f"{lake.objects.url}/tables/instances"
     compact(lake, grace="0", engine="serial")
     (file,) = pa.table(DeltaTable(url).get_add_actions(flatten=True)).to_pylist()
@@ -159,8 +182,8 @@ def test_statistics_are_kept(lake: Lake) -> None:
     assert file["null_count.sha256"] == 0
 
 
-def test_grace_keeps_what_was_replaced(lake: Lake) -> None:
-    grow(lake)
+def test_grace_keeps_what_was_replaced(grown: Callable[[int], Lake]) -> None:
+    lake = grown(3)
     packs, files = set(lake.objects.list("packs")), lake.tables.files("instances")
     run = compact(lake, grace="1 hour", engine="serial")
     assert run.result["removed"] == {}
@@ -178,8 +201,8 @@ def test_grace_keeps_what_was_replaced(lake: Lake) -> None:
     assert not packs & set(lake.objects.list("packs"))
 
 
-def test_orphans_go_once_they_are_old(lake: Lake) -> None:
-    grow(lake, 1)
+def test_orphans_go_once_they_are_old(grown: Callable[[int], Lake]) -> None:
+    lake = grown(1)
     write_pack(lake.objects, [b"young"])
     (old,) = write_pack(lake.objects, [b"old"])
     lake.objects.put("arrays/0f.zarr/zarr.json", b"{}")
@@ -207,8 +230,8 @@ def test_who_takes_up_an_old_pack_makes_it_young(lake: Lake) -> None:
     assert path.stat().st_mtime > long_ago + 86_400
 
 
-def test_damaged_members_are_left_alone(lake: Lake) -> None:
-    grow(lake)
+def test_damaged_members_are_left_alone(grown: Callable[[int], Lake]) -> None:
+    lake = grown(3)
     pack = lake.sql("select min(pack) from instances").rows()[0][0]
     data = bytearray(lake.objects.get(pack))
     data[10] ^= 1
@@ -218,8 +241,8 @@ def test_damaged_members_are_left_alone(lake: Lake) -> None:
     assert lake.objects.get(pack) == bytes(data)
 
 
-def test_beside_a_writer_and_a_reader(lake: Lake, new_lake: Callable[..., Lake]) -> None:
-    grow(lake, 1)
+def test_beside_a_writer_and_a_reader(grown: Callable[[int], Lake]) -> None:
+    lake = grown(1)
     other = lake.reference.open()
     done: list[int] = []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from voxlake.core.digest import digest_many
-from voxlake.lake.cohorts import Cohort, select
+from voxlake.lake.cohorts import Cohort, get_cohort
 from voxlake.lake.compact import compact
 from voxlake.lake.erase import erase
-from voxlake.lake.ingest import ingest
 from voxlake.lake.lake import Lake
 from voxlake.lake.lineage import trace, verify_inputs
 from voxlake.lake.verify import verify
-from voxlake.sources.phantoms import Phantoms
 
 MODEL = "c" * 24
 LEVELS = {
@@ -30,9 +29,13 @@ LEVELS = {
 
 
 @pytest.fixture
+def lake(lake_template: Callable[[int], Path], lake_copy: Callable[[Path], Lake]) -> Lake:
+    return lake_copy(lake_template(3))
+
+
+@pytest.fixture
 def cohort(lake: Lake) -> Cohort:
-    ingest(lake, Phantoms(patients=3, slices=8, rows=16, columns=16, second_study=0.0), engine="serial")
-    return select(lake, "all")
+    return get_cohort(lake, "all")
 
 
 def subjects(lake: Lake, level: str) -> list[tuple[str, str]]:

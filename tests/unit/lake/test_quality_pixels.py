@@ -155,7 +155,8 @@ def test_all_ultrasound_and_x_ray_images(lake: Lake, realdata: Path, tmp_path: P
     policy = tmp_path / "policy.toml"
     ultrasound, xrays = realdata / "breast_ultrasound_busi", realdata / "chest_xray_pneumonia"
     ingest(lake, ultrasound, mapping=tmp_path / "mapping.toml", policy=policy)
-    ingest(lake, xrays, mapping=ROOT / "examples" / "chest_xray" / "mapping.toml", policy=policy)
+    chest = ROOT / "src/voxlake/learning/recipes/chest_xray/mapping.toml"
+    ingest(lake, xrays, mapping=chest, policy=policy)
     run = check(lake)
     assert run.counts == {"seen": 2814, "stored": 2814}
     found = {line["rule"]: line["found"] for line in run.result["findings"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pydicom
@@ -23,10 +24,9 @@ MORE = Phantoms(patients=3, slices=9, rows=16, columns=16, second_study=0.0)
 
 
 @pytest.fixture
-def filled(lake: Lake) -> Lake:
+def filled(lake_ingested: Callable[[int], Path], lake_copy: Callable[[Path], Lake]) -> Lake:
     """Three patients."""
-    ingest(lake, SMALL, engine="serial")
-    return lake
+    return lake_copy(lake_ingested(3))
 
 
 def first_patient(lake: Lake) -> str:

@@ -1,32 +1,66 @@
-"""The tasks that are shipped as examples can be read, and their networks fit their images."""
+"""The recipes that ship can be read, their networks fit their images, and they are copied as they are."""
 
 from __future__ import annotations
 
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
+import voxlake as vl
+from voxlake.core.errors import NotFoundError, UsageError
+from voxlake.learning.recipe import recipe, recipe_file
 from voxlake.learning.task import load_task
 from voxlake.networks.registry import build
+from voxlake.privacy.policy import load_policy
+from voxlake.sources.mapping import load_mapping
 
-EXAMPLES = sorted((Path(__file__).parents[3] / "examples").glob("*/task.toml"))
+RECIPES = [one["recipe"] for one in recipe()]
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=[path.parent.name for path in EXAMPLES])
-def test_an_example_can_be_read_and_built(path):
-    task = load_task(path)
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_can_be_read_and_built(name: str, tmp_path: Path) -> None:
+    copied = [Path(one["file"]) for one in recipe(name, tmp_path)]
+    assert copied == sorted(tmp_path.glob("*/*"))
+    task = load_task(tmp_path / name / "task.toml")
+    assert load_task(task.to_toml()) == task
     sizes = [step.shape for step in task.load_plan() if getattr(step, "shape", None) is not None]
-    dimensions = task.network["dimensions"]
+    shape = task.segmentation.get("patch") or sizes[-1][-task.dimensions :]
     network = build(
         task.network_name,
         task.network_settings,
         in_channels=1,
-        outputs=len(task.classes or ("no", "yes")),
-        shape=sizes[-1][-dimensions:],
+        outputs=1 + len(task.classes or ("mask",))
+        if task.kind == "segmentation"
+        else len(task.classes or ()),
+        shape=tuple(shape),
         seed=task.training.seed,
     )
-    assert sum(parameter.numel() for parameter in network.parameters()) < 1_000_000
+    assert sum(parameter.numel() for parameter in network.parameters()) < 5_000_000
+    assert load_mapping(tmp_path / name / "mapping.toml").rules
+    if (tmp_path / name / "policy.toml").exists():
+        assert load_policy(tmp_path / name / "policy.toml").waivers
 
 
-def test_the_chest_example_is_there():
-    assert "chest_xray" in [path.parent.name for path in EXAMPLES]
+def test_recipes_are_listed_with_what_they_are_for() -> None:
+    folders = {one.name for one in (files("voxlake.learning") / "recipes").iterdir() if one.is_dir()}
+    assert {one["recipe"] for one in vl.recipe()} == folders >= {"chest_xray", "hippocampus"}
+    assert all(one["about"].endswith(".") and len(one["about"]) > 20 for one in vl.recipe())
+
+
+def test_a_recipe_is_not_written_over_what_was_changed(tmp_path: Path) -> None:
+    recipe("chest_xray", tmp_path)
+    task = tmp_path / "chest_xray" / "task.toml"
+    assert task.read_text() == recipe_file("chest_xray", "task.toml")
+    task.write_text("changed")
+    with pytest.raises(UsageError, match="is there already"):
+        recipe("chest_xray", tmp_path)
+    assert task.read_text() == "changed"
+
+
+def test_what_is_not_there_is_said_with_a_near_miss(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="did you mean 'chest_xray'"):
+        recipe("chest_xrai", tmp_path)
+    with pytest.raises(NotFoundError, match=r"did you mean 'task\.toml'"):
+        recipe_file("chest_xray", "tasks.toml")
+    assert list(tmp_path.iterdir()) == []

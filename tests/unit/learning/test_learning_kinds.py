@@ -27,6 +27,9 @@ from voxlake.sources.phantoms import Phantoms
 from voxlake.store.keys import LakeKey
 from voxlake.volumes.prepare import prepare
 
+# One worker makes what they share.
+pytestmark = pytest.mark.xdist_group("learning-kinds")
+
 PLAN = """
 [[steps]]
 step = "resize"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
@@ -73,6 +76,25 @@ def test_bytes_there_and_back(vectors) -> None:
         index_from_bytes(index.to_bytes()[:100], **facts)
     with pytest.raises(IntegrityError, match="not what its card says"):
         index_from_bytes(index.to_bytes(), **{**facts, "lists": 0})
+
+
+def test_bytes_beside_another_library_with_vectors_of_its_own(vectors, tmp_path) -> None:
+    # Both are made by SWIG, and one of them gives the type of a vector of bytes its name.
+    code = """
+import sys
+import numpy as np
+from voxlake.learning.tables.nearest import build_index, index_from_bytes
+import SimpleITK
+SimpleITK.VectorUInt8()
+index = build_index(np.load(sys.argv[1]))
+facts = {name: index.facts()[name] for name in ("metric", "lists", "probes", "recall")}
+again = index_from_bytes(index.to_bytes(), **facts)
+print(len(again))
+"""
+    np.save(tmp_path / "vectors.npy", vectors[:50])
+    command = [sys.executable, "-c", code, str(tmp_path / "vectors.npy")]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert result.stdout == "50\n"
 
 
 def test_the_patients_own_cases_are_left_out(vectors) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from importlib.resources import files
 from pathlib import Path
 
 import nibabel
@@ -21,6 +20,7 @@ from voxlake.lake.cohorts import select
 from voxlake.lake.ingest import ingest
 from voxlake.lake.lake import Lake
 from voxlake.learning.predict import predict
+from voxlake.learning.recipe import recipe_file
 from voxlake.learning.segmentation.gather import gather_cases
 from voxlake.learning.segmentation.settings import IGNORE, SegmentationSettings
 from voxlake.learning.segmentation.truth import Truths
@@ -269,7 +269,7 @@ def test_masks_of_the_table_are_truths_too(
 
 
 def test_the_recipe_that_ships_can_be_read():
-    recipe = load_task((files("voxlake.learning") / "recipes" / "hippocampus.toml").read_text())
+    recipe = load_task(recipe_file("hippocampus", "task.toml"))
     settings = SegmentationSettings.read(recipe.segmentation)
     assert settings.augmentation.moves()
     assert settings.masks.cohort == "hippocampus-labels"

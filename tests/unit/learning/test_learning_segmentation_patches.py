@@ -9,11 +9,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from voxlake.core.errors import SettingsError, UsageError
 from voxlake.learning.segmentation.apply_changes import apply_changes, change_values, move
 from voxlake.learning.segmentation.cases import Case, Cases, foreground_index
 from voxlake.learning.segmentation.changes import Changes, draw_changes
+from voxlake.learning.segmentation.moving import Places, move_patch, places_of
 from voxlake.learning.segmentation.patches import PatchDraws, PatchSource, read_patch
 from voxlake.learning.segmentation.settings import IGNORE, PatchAugmentation, SegmentationSettings
 
@@ -158,7 +160,7 @@ def test_a_quarter_turn_moves_voxels_and_masks_alike(dimensions):
     turn = torch.eye(dimensions)[None].clone()
     turn[0, -2:, -2:] = torch.tensor([[0.0, -1.0], [1.0, 0.0]])
     changes = Changes(**{**vars(_still(1, dimensions)), "turn": turn, "moved": torch.tensor([True])})
-    moved, mask = move(changes, images, labels, size=size, spacing=torch.ones(1, dimensions))
+    moved, mask = move(changes, images.numpy(), labels.numpy(), size=size, spacing=torch.ones(1, dimensions))
     # The row axis comes to lie on the column axis, the column axis on the row axis backwards.
     expected = torch.rot90(images, 1, (-2, -1))
     assert torch.allclose(moved, expected, atol=1e-5) or torch.allclose(
@@ -174,7 +176,7 @@ def test_turns_keep_millimetres_where_voxels_are_not_cubes():
     turn = torch.tensor([[[0.0, -1.0], [1.0, 0.0]]])
     changes = Changes(**{**vars(_still(1, 2)), "turn": turn, "moved": torch.tensor([True])})
     spacing = torch.tensor([[1.0, 3.0]])
-    _, mask = move(changes, labels[:, None].float(), labels, size=(24, 24), spacing=spacing)
+    _, mask = move(changes, labels[:, None].float().numpy(), labels.numpy(), size=(24, 24), spacing=spacing)
     where = torch.nonzero(mask[0] == 1)
     assert where[:, 1].max() - where[:, 1].min() + 1 == 4
     assert 2 <= where[:, 0].max() - where[:, 0].min() + 1 <= 4
@@ -185,7 +187,9 @@ def test_what_comes_from_outside_does_not_count(classes):
     images = torch.ones(1, 1, 16, 16, 16)
     labels = torch.full((1, 16, 16, 16), 2, dtype=torch.uint8)
     changes = Changes(**{**vars(_still(1)), "factor": torch.tensor([0.5]), "moved": torch.tensor([True])})
-    moved, mask = move(changes, images, labels, size=(16, 16, 16), spacing=torch.ones(1, 3), classes=classes)
+    moved, mask = move(
+        changes, images.numpy(), labels.numpy(), size=(16, 16, 16), spacing=torch.ones(1, 3), classes=classes
+    )
     assert torch.equal(moved, images)
     assert (mask == 2).sum() == 8**3
     assert (mask == IGNORE).sum() == 16**3 - 8**3
@@ -196,7 +200,9 @@ def test_mirrors_are_exact_and_values_follow_the_draw():
     labels = (images[:, 0] * 3).to(torch.uint8)
     mirror = torch.tensor([[-1.0, 1.0, -1.0], [1.0, 1.0, 1.0]])
     changes = Changes(**{**vars(_still(2)), "mirror": mirror, "brightness": torch.tensor([0.0, 0.5])})
-    out, mask = apply_changes(changes, images, labels, size=(8, 8, 8), spacing=torch.ones(2, 3))
+    out, mask = apply_changes(
+        changes, images.numpy(), labels.numpy(), size=(8, 8, 8), spacing=torch.ones(2, 3)
+    )
     assert torch.equal(out[0], images[0].flip(1, 3))
     assert torch.equal(mask[0], labels[0].flip(0, 2))
     assert torch.allclose(out[1], images[1] + 0.5 * images[1].std(), atol=1e-6)
@@ -210,12 +216,67 @@ def test_blur_and_coarser_voxels_keep_the_mean_of_what_is_even():
     assert float(change_values(changes, noise.clone()).std()) < 0.4 * float(noise.std())
 
 
+def _turned(size: tuple[int, ...], source: tuple[int, ...], seed: int) -> tuple[Changes, Places]:
+    settings_ = PatchAugmentation(
+        rotate=25, scale=0.3, elastic=0.3, moved=1.0, flip=("slice", "row", "column")
+    )
+    changes = draw_changes(settings_, 1, len(size), np.random.default_rng(seed))
+    spacing = torch.tensor([1.5, 1.0, 0.8][3 - len(size) :])
+    return changes, places_of(changes, 0, source=source, size=size, spacing=spacing)
+
+
+@pytest.mark.parametrize(
+    ("size", "source", "seed"),
+    [((52, 20, 49), (60, 24, 60), 1), ((20, 16, 30), (20, 16, 30), 2), ((60, 50), (60, 64), 3)],
+)
+def test_moved_patches_are_what_an_ordinary_interpolation_gives(size, source, seed):
+    rng = np.random.default_rng(seed)
+    image = rng.random((2, *source), dtype=np.float32)
+    labels = rng.integers(0, 3, source).astype(np.uint8)
+    places = _turned(size, source, seed)[1]
+    at, low, _ = places.within(tuple(slice(0, extent) for extent in size))
+    at = np.stack([one.numpy() + begin for one, begin in zip(at, low, strict=True)])
+    patch, mask = torch.empty((2, *size)), torch.empty(size, dtype=torch.uint8)
+    move_patch(places, image, labels, classes=None, out=(patch, mask))
+    for channel in range(2):
+        expected = ndimage.map_coordinates(image[channel], at, order=1, mode="nearest")
+        assert np.abs(patch[channel].numpy() - expected).max() < 5e-4
+    nearest = ndimage.map_coordinates(labels, at, order=0, mode="grid-constant", cval=IGNORE)
+    assert (mask.numpy() != nearest).mean() < 1e-4
+    assert 0 < (mask == IGNORE).float().mean() < 0.8
+
+
+def test_a_source_of_few_voxels_far_away_gives_its_edge():
+    places = Places((4, 4, 4), np.eye(3), np.array([90.0, -70.0, 0.25]), None, ())
+    image = np.arange(24, dtype=np.float32).reshape(1, 2, 3, 4)
+    patch, mask = torch.empty((1, 4, 4, 4)), torch.empty((4, 4, 4), dtype=torch.uint8)
+    move_patch(places, image, np.zeros((2, 3, 4), np.uint8), classes=None, out=(patch, mask))
+    assert torch.allclose(patch, torch.tensor([12.25, 13.25, 14.25, 15.0]).expand(1, 4, 4, 4), atol=1e-4)
+    assert bool((mask == IGNORE).all())
+
+
+def test_a_mirrored_patch_is_the_mirror_of_a_moved_one():
+    size, source = (12, 14, 16), (20, 20, 20)
+    changes = _turned(size, source, 7)[0]
+    rng = np.random.default_rng(0)
+    image, labels = rng.random((1, 1, *source), dtype=np.float32), np.zeros((1, *source), np.uint8)
+    found = []
+    for mirror in (torch.tensor([[-1.0, 1.0, -1.0]]), torch.ones(1, 3)):
+        one = Changes(**{**vars(changes), "mirror": mirror})
+        found.append(move(one, image, labels, size=size, spacing=torch.ones(1, 3))[0])
+    assert torch.allclose(found[0], found[1].flip(2, 4), atol=1e-4)
+
+
 def test_strong_elastic_changes_do_not_fold():
     settings_ = PatchAugmentation(elastic=0.4, moved=1.0)
     changes = draw_changes(settings_, 1, 2, np.random.default_rng(5))
     rows = torch.arange(40.0).view(1, 1, 40, 1).expand(1, 1, 40, 40).contiguous()
     moved, _ = move(
-        changes, rows, torch.zeros(1, 40, 40, dtype=torch.uint8), size=(40, 40), spacing=torch.ones(1, 2)
+        changes,
+        rows.numpy(),
+        np.zeros((1, 40, 40), dtype=np.uint8),
+        size=(40, 40),
+        spacing=torch.ones(1, 2),
     )
     assert float((moved - rows).abs().max()) > 1.0
     assert float(moved[0, 0].diff(dim=0).min()) > -1e-3

@@ -14,6 +14,9 @@ from voxlake.learning.tables.options import SurvivalOptions
 from voxlake.learning.tables.survive import mine_survive, read_events, speak
 from voxlake.store.schema.models import ASSOCIATIONS
 
+# One worker makes what they share.
+pytestmark = pytest.mark.xdist_group("survive")
+
 
 @pytest.fixture(autouse=True)
 def one_thread():

@@ -17,6 +17,9 @@ from voxlake.networks.instance_norm import InstanceNorm
 from voxlake.networks.registry import read_settings
 from voxlake.networks.unet import UNetSettings, build_unet
 
+# One worker makes what they share.
+pytestmark = pytest.mark.xdist_group("monai")
+
 
 def _draw(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))

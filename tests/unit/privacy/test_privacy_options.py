@@ -19,6 +19,9 @@ from voxlake.privacy.pseudonyms import Pseudonymiser
 from voxlake.testing.deidentification.annex_e import annex_e_object
 from voxlake.testing.deidentification.row_scores import score_rows
 
+# One worker makes what they share.
+pytestmark = pytest.mark.xdist_group("annex-e")
+
 
 class Key:
     def mac(self, purpose: str, data: bytes) -> bytes:

@@ -20,7 +20,7 @@ from voxlake.privacy.policy import (
 )
 from voxlake.privacy.profile import load_profile
 
-EXAMPLE = Path(__file__).parents[3] / "examples" / "chest_xray" / "policy.toml"
+EXAMPLE = Path(__file__).parents[3] / "src/voxlake/learning/recipes/chest_xray" / "policy.toml"
 WAIVER = {"what": "jpeg", "reason": "published images, looked through"}
 
 

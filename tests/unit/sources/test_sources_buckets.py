@@ -16,6 +16,9 @@ from voxlake.sources.buckets import BucketItem, BucketSource
 from voxlake.sources.open import open_source
 from voxlake.store import buckets as buckets_module
 
+# One worker makes what they share.
+pytestmark = pytest.mark.xdist_group("buckets")
+
 BUCKET = "voxlake-test"
 LIMIT = 2**26
 

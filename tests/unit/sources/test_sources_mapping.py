@@ -185,7 +185,7 @@ def test_a_mapping_comes_before_the_hints_of_the_source():
     assert over.over(own) == Hints(patient="p", study="s", labels=(("a", "9"), ("b", "2")))
 
 
-EXAMPLE = Path(__file__).parents[3] / "examples" / "chest_xray" / "mapping.toml"
+EXAMPLE = Path(__file__).parents[3] / "src/voxlake/learning/recipes/chest_xray" / "mapping.toml"
 
 
 @pytest.mark.parametrize(

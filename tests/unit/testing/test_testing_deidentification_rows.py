@@ -18,6 +18,9 @@ from voxlake.testing.deidentification.outcomes import Outcome, permitted
 from voxlake.testing.deidentification.planting import planted_value
 from voxlake.testing.deidentification.row_scores import score_rows
 
+# One worker makes what they share.
+pytestmark = pytest.mark.xdist_group("annex-e")
+
 SHIFT = timedelta(days=1000)
 DUMMIES = {
     "DA": "19000101",

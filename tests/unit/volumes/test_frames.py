@@ -25,9 +25,8 @@ from voxlake.volumes.frames_afar import read_frame_afar
 
 
 @pytest.fixture
-def filled(lake: Lake, phantoms: Phantoms) -> Lake:
-    ingest(lake, phantoms, engine="serial", progress=False)
-    return lake
+def filled(filled_lake: Lake) -> Lake:
+    return filled_lake
 
 
 def stored(lake: Lake) -> dict[str, np.ndarray]:

@@ -41,9 +41,8 @@ def pictures(folder: Path, count: int) -> None:
 
 
 @pytest.mark.parametrize("engine", ["serial", "processes:2"])
-def test_series_become_volumes(lake: Lake, phantoms: Phantoms, engine: str) -> None:
-    ingest(lake, phantoms, engine="serial")
-    cohort = select(lake, "all")
+def test_series_become_volumes(filled_lake: Lake, engine: str) -> None:
+    cohort = select(filled_lake, "all")
     run = prepare(cohort, plan=PLAN, engine=engine)
     assert run.counts == {"seen": 4, "stored": 4}
     again = prepare(cohort, plan=PLAN, engine=engine)
@@ -126,9 +125,8 @@ def test_a_step_that_refuses_is_a_failed_item(lake: Lake, tmp_path: Path, waived
     assert "millimetres" in lake.sql("select detail from items where reason = 'step_failed'").rows()[0][0]
 
 
-def test_a_frozen_cohort_stays_as_it_was(lake: Lake, phantoms: Phantoms, tmp_path: Path) -> None:
-    ingest(lake, phantoms, engine="serial")
-    cohort = select(lake, "all")
+def test_a_frozen_cohort_stays_as_it_was(filled_lake: Lake, phantoms: Phantoms, tmp_path: Path) -> None:
+    cohort = select(filled_lake, "all")
     longer = tmp_path / "in"
     longer.mkdir()
     for item in list(phantoms)[6:8]:
@@ -138,16 +136,15 @@ def test_a_frozen_cohort_stays_as_it_was(lake: Lake, phantoms: Phantoms, tmp_pat
         step = dataset.ImagePositionPatient
         dataset.ImagePositionPatient = [step[0], step[1], float(step[2]) + 1000]
         dataset.save_as(longer / f"{item.number}.dcm")
-    ingest(lake, longer, engine="serial")
-    assert lake.sql("select max(instances) from series").rows() == [(10,)]
+    ingest(filled_lake, longer, engine="serial")
+    assert filled_lake.sql("select max(instances) from series").rows() == [(10,)]
     run = prepare(cohort, plan=Plan(), engine="serial")
     assert run.counts == {"seen": 4, "stored": 4}
     assert {len(row["inputs"]) for row in volume_rows(cohort, Plan().digest())} == {8}
 
 
-def test_mistakes_are_explained(lake: Lake, phantoms: Phantoms) -> None:
-    ingest(lake, phantoms, engine="serial")
-    cohort = select(lake, "all")
+def test_mistakes_are_explained(filled_lake: Lake) -> None:
+    cohort = select(filled_lake, "all")
     with pytest.raises(NotFoundError, match="is not prepared"):
         next(iter_volumes(cohort))
     with pytest.raises(SettingsError, match="did you mean 'resample'"):

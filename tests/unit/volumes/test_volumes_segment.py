@@ -15,7 +15,6 @@ from voxlake.lake.ingest import ingest
 from voxlake.lake.lake import Lake
 from voxlake.processing.registry import load_plan
 from voxlake.processing.segment.registry import load_mask_plan
-from voxlake.sources.phantoms import Phantoms
 from voxlake.store.arrays import read_array, value_digest
 from voxlake.volumes.masks_read import iter_masks
 from voxlake.volumes.prepare import prepare
@@ -44,9 +43,8 @@ def pictures(folder: Path, count: int) -> None:
         Image.fromarray(values).save(folder / f"{number:03}.png")
 
 
-def test_masks_of_prepared_volumes(lake: Lake, phantoms: Phantoms) -> None:
-    ingest(lake, phantoms, engine="serial")
-    cohort = select(lake, "all")
+def test_masks_of_prepared_volumes(filled_lake: Lake) -> None:
+    cohort = select(filled_lake, "all")
     prepare(cohort, plan=PLAN, engine="serial")
     run = segment(cohort, plan=DENSE, volumes=PLAN, engine="serial")
     assert run.counts == {"seen": 4, "stored": 4}
@@ -60,7 +58,7 @@ def test_masks_of_prepared_volumes(lake: Lake, phantoms: Phantoms) -> None:
         assert mask.grid == volume.grid
         assert mask.lineage.inputs == volume.lineage.inputs
         assert mask.lineage.steps == (*volume.lineage.steps, "threshold@1")
-    rows = lake.sql("select * from masks").dicts()
+    rows = filled_lake.sql("select * from masks").dicts()
     assert {row["kind"] for row in rows} == {"PLAN"}
     assert {row["mask_plan_digest"] for row in rows} == {load_mask_plan(DENSE).digest()}
     assert {row["mask_plan_version"] for row in rows} == {3}
@@ -69,29 +67,27 @@ def test_masks_of_prepared_volumes(lake: Lake, phantoms: Phantoms) -> None:
         sorted(rows, key=lambda row: row["series_instance_uid"]), pairs, strict=True))  # fmt: skip
 
 
-def test_masks_of_series_as_assembled_on_two_workers(lake: Lake, phantoms: Phantoms) -> None:
-    ingest(lake, phantoms, engine="serial")
-    cohort = select(lake, "all")
+def test_masks_of_series_as_assembled_on_two_workers(filled_lake: Lake) -> None:
+    cohort = select(filled_lake, "all")
     run = segment(cohort, plan=DENSE, engine="processes:2")
     assert run.counts == {"seen": 4, "stored": 4}
     prepare(cohort, plan="\n", engine="serial")
     volumes = {volume.lineage.inputs: volume for volume in iter_volumes(cohort)}
-    for row in lake.sql("select * from masks").dicts():
+    for row in filled_lake.sql("select * from masks").dicts():
         volume = volumes[tuple(row["inputs"])]
-        values = read_array(lake.objects, row["array"], shards=row["shards"])
+        values = read_array(filled_lake.objects, row["array"], shards=row["shards"])
         np.testing.assert_array_equal(values, volume.numpy() >= -500)
         assert json.loads(row["grid"]) == json.loads(json.dumps(volume.grid.to_dict()))
         assert (row["volume_id"], row["plan_digest"]) == (None, None)
         assert value_digest(values) == row["sha256"]
 
 
-def test_another_version_is_another_mask(lake: Lake, phantoms: Phantoms) -> None:
-    ingest(lake, phantoms, engine="serial")
-    cohort = select(lake, "all")
+def test_another_version_is_another_mask(filled_lake: Lake) -> None:
+    cohort = select(filled_lake, "all")
     segment(cohort, plan=DENSE, engine="serial")
     run = segment(cohort, plan=DENSE.replace("version = 3", "version = 4"), engine="serial")
     assert run.counts == {"seen": 4, "stored": 4}
-    assert lake.sql("select count(*), count(distinct mask_id) from masks").rows() == [(8, 8)]
+    assert filled_lake.sql("select count(*), count(distinct mask_id) from masks").rows() == [(8, 8)]
 
 
 def test_a_volume_that_is_refused_is_a_row_with_a_reason(lake: Lake, tmp_path: Path) -> None:
@@ -119,22 +115,20 @@ def test_masks_of_flat_images_share_an_array(lake: Lake, tmp_path: Path) -> None
         np.testing.assert_array_equal(mask.numpy(), volume.numpy() >= 128)
 
 
-def test_what_was_not_prepared_is_accounted_for(lake: Lake, phantoms: Phantoms, tmp_path: Path) -> None:
-    ingest(lake, phantoms, engine="serial")
-    prepare(select(lake, "some", "true"), plan=PLAN, engine="serial")
+def test_what_was_not_prepared_is_accounted_for(filled_lake: Lake, tmp_path: Path) -> None:
+    prepare(select(filled_lake, "some", "true"), plan=PLAN, engine="serial")
     pictures(tmp_path / "in", 1)
-    ingest(lake, tmp_path / "in", engine="serial", policy="none")
-    run = segment(select(lake, "all"), plan=DENSE, volumes=PLAN, engine="serial")
+    ingest(filled_lake, tmp_path / "in", engine="serial", policy="none")
+    run = segment(select(filled_lake, "all"), plan=DENSE, volumes=PLAN, engine="serial")
     assert run.counts == {"seen": 5, "stored": 4, "failed": 1}
-    failed = lake.sql(
+    failed = filled_lake.sql(
         "select reason from items where run_id = $run and outcome = 'failed'", {"run": run.run_id}
     ).rows()
     assert failed == [("no_volume",)]
 
 
-def test_bad_plans_are_named(lake: Lake, phantoms: Phantoms) -> None:
-    ingest(lake, phantoms, engine="serial")
-    cohort = select(lake, "all")
+def test_bad_plans_are_named(filled_lake: Lake) -> None:
+    cohort = select(filled_lake, "all")
     with pytest.raises(SettingsError, match="did you mean 'threshold'"):
         segment(cohort, plan='[segment]\nmethod = "treshold"\n', engine="serial")
     with pytest.raises(NotFoundError, match="did you mean 'lungs-ct'"):

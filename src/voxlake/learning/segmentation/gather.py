@@ -20,9 +20,11 @@ from voxlake.lake.lake import Lake
 from voxlake.lake.leakage import near_tokens
 from voxlake.lake.splits import join_groups
 from voxlake.learning.gather import Left, group_of
+from voxlake.learning.parts import find_parts
 from voxlake.learning.segmentation.cases import Case, Cases
 from voxlake.learning.segmentation.settings import SegmentationSettings
 from voxlake.learning.segmentation.truth import Truth, Truths
+from voxlake.learning.settings import SplitSettings
 from voxlake.store.arrays import open_array
 from voxlake.volumes.cache import HotCache
 from voxlake.volumes.read import read_values, volume_rows
@@ -30,6 +32,7 @@ from voxlake.volumes.read import read_values, volume_rows
 __all__ = ["GatheredCases", "case_of", "gather_cases", "values_of"]
 
 _GIBIBYTE = 2**30
+_DEALT = SplitSettings()
 
 
 @dataclass(frozen=True)
@@ -47,12 +50,15 @@ class GatheredCases:
         images with.
     left : tuple of Left
         What was left out.
+    parts : tuple of str
+        Value of the label that decides who is tested, for each case; empty where no label does.
     """
 
     cases: Cases
     rows: tuple[Mapping[str, Any], ...]
     groups: tuple[str, ...]
     left: tuple[Left, ...]
+    parts: tuple[str, ...] = ()
 
 
 def gather_cases(
@@ -62,6 +68,7 @@ def gather_cases(
     classes: Sequence[str],
     dimensions: int,
     settings: SegmentationSettings,
+    split: SplitSettings = _DEALT,
 ) -> GatheredCases:
     """Bring together volumes and masks of a cohort.
 
@@ -80,6 +87,8 @@ def gather_cases(
         2 for single images, 3 for volumes.
     settings : SegmentationSettings
         Where masks come from, and how much memory may be taken.
+    split : SplitSettings
+        Whose label must be known, if it has one.
 
     Raises
     ------
@@ -100,9 +109,13 @@ def gather_cases(
         if member.series_instance_uid not in series
     ]
     folder = None if _size(rows) <= settings.memory * _GIBIBYTE else cohort.lake.cache / "arrays"
+    parts, apart = find_parts(
+        cohort, split, {row["volume_id"]: (row["series_instance_uid"],) for row in rows}
+    )
+    unplaced = {one.item: one for one in apart}
     kept, labels = [], []
     for row in rows:
-        found = _truth(truths, row)
+        found = unplaced.get(row["volume_id"]) or _truth(truths, row)
         if isinstance(found, Left):
             left.append(found)
         else:
@@ -115,7 +128,13 @@ def gather_cases(
     near = near_tokens(cohort.lake, {row["series_instance_uid"] for row in kept})
     contents = [[*row["inputs"], *near.get(row["series_instance_uid"], ())] for row in kept]
     groups = join_groups([group_of(row) for row in kept], contents)
-    return GatheredCases(Cases(items, tuple(classes), dimensions), tuple(kept), tuple(groups), tuple(left))
+    return GatheredCases(
+        Cases(items, tuple(classes), dimensions),
+        tuple(kept),
+        tuple(groups),
+        tuple(left),
+        tuple(parts[row["volume_id"]] for row in kept) if split.labelled else (),
+    )
 
 
 def case_of(row: Mapping[str, Any], values: NDArray[Any], truth: Truth | None) -> Case:

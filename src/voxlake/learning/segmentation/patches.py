@@ -18,7 +18,7 @@ from voxlake.core.errors import UsageError
 from voxlake.learning.batch import Batch
 from voxlake.learning.seeds import derived_seed
 from voxlake.learning.segmentation.apply_changes import apply_changes
-from voxlake.learning.segmentation.cases import Case, Cases, as_channels
+from voxlake.learning.segmentation.cases import Case, Cases
 from voxlake.learning.segmentation.changes import Changes, draw_changes
 from voxlake.learning.segmentation.settings import IGNORE, SegmentationSettings
 
@@ -138,24 +138,24 @@ class PatchSource:
         """Read and change the patches that were drawn: the same draws give the same batch."""
         size = self.size
         margin = tuple(int(extent * _MARGIN) for extent in size)
-        if not bool(draws.changes.moved.any()):
-            margin = (0,) * len(size)
-        first = tuple(
-            tuple(begin - beside for begin, beside in zip(start, margin, strict=True))
-            for start in draws.starts
-        )
-        wide = tuple(extent + 2 * beside for extent, beside in zip(size, margin, strict=True))
+        images, labels = [], []
         items = [self.cases.items[place] for place in draws.cases]
-        read = [read_patch(case, start, wide) for case, start in zip(items, first, strict=True)]
-        images, labels = apply_changes(
+        for case, start, moved in zip(items, draws.starts, draws.changes.moved.tolist(), strict=True):
+            around = margin if moved else (0,) * len(size)
+            first = tuple(begin - beside for begin, beside in zip(start, around, strict=True))
+            wide = tuple(extent + 2 * beside for extent, beside in zip(size, around, strict=True))
+            values, classes = read_patch(case, first, wide)
+            images.append(values)
+            labels.append(classes)
+        changed, masks = apply_changes(
             draws.changes,
-            torch.from_numpy(np.stack([values for values, _ in read])),
-            torch.from_numpy(np.stack([classes for _, classes in read])),
+            images,
+            labels,
             size=size,
             spacing=torch.tensor([case.spacing[3 - len(size) :] for case in items], dtype=torch.float32),
             classes=len(self.cases.classes) + 1 if self.settings.augmentation.labels == "linear" else None,
         )
-        return Batch((_channels_last(images),), labels)
+        return Batch((_channels_last(changed),), masks)
 
     def digest(self) -> str:
         """SHA-256 over cases, settings, size of the batches and seed."""
@@ -196,7 +196,7 @@ def read_patch(
     values : numpy.ndarray
         float32 (channels, *size); beyond the volume its edge is repeated.
     labels : numpy.ndarray
-        uint8 (*size); `IGNORE` beyond the volume.
+        uint8 (*size); `IGNORE` beyond the volume. Both may be views of the case: do not write to them.
     """
     flat = len(size) == 2
     begin, extent = ((0, *start), (1, *size)) if flat else (start, size)
@@ -209,9 +209,9 @@ def read_patch(
         pads.append((before, wide - (high - low) - before))
         beyond = beyond or first >= there or first + wide <= 0
     box = tuple(inside)
-    values, labels = as_channels(case.values[box]), np.array(case.labels[box])
+    values, labels = _channels_first(np.asarray(case.values)[box]), np.asarray(case.labels)[box]
     if beyond:
-        labels[...] = IGNORE
+        labels = np.full_like(labels, IGNORE)
     if any(side for pad in pads for side in pad):
         values = np.pad(values, ((0, 0), *pads), mode="edge")
         labels = np.pad(labels, pads, constant_values=IGNORE)
@@ -221,6 +221,12 @@ def read_patch(
 def _clipped(start: int, extent: int, size: int) -> int:
     """The nearest start with which a patch covers as much of an axis as it can."""
     return min(max(start, min(0, size - extent)), max(0, size - extent))
+
+
+def _channels_first(values: NDArray[Any]) -> NDArray[np.float32]:
+    """float32 (channels, slices, rows, columns), without a copy where it already is."""
+    first = values[None] if values.ndim == 3 else np.moveaxis(values, -1, 0)
+    return first.astype(np.float32, copy=False)
 
 
 def _channels_last(images: Tensor) -> Tensor:

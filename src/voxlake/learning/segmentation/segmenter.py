@@ -2,22 +2,129 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import chain, combinations
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from voxlake.learning.predict_options import Runtime
 from voxlake.learning.segmentation.cases import Case
+from voxlake.learning.segmentation.changes import AXES
 from voxlake.learning.segmentation.settings import SegmentationSettings
-from voxlake.learning.segmentation.validation import mirrored, padded
+from voxlake.learning.segmentation.validation import padded
 from voxlake.networks.inference_runtime import Precision, inference, precision_of
+from voxlake.networks.runtimes import Exported, accelerated
 from voxlake.networks.tiled import Tiling, tiled_labels
 
-__all__ = ["segmented"]
+__all__ = ["Segmenter", "segmented"]
 
 _TILE = (96, 96, 96)
+# Exported networks hold for one extent each, and memory; volumes of a cohort mostly have few of them.
+_EXTENTS = 4
+
+Network = nn.Module | Callable[..., Tensor]
+
+
+class Segmenter:
+    """Networks that segment together, loaded once.
+
+    Parameters
+    ----------
+    networks : sequence of torch.nn.Module
+        Give logits (N, K, ...); their probabilities are averaged, those of mirror images too.
+    settings : SegmentationSettings
+        When and how volumes are cut into tiles, and which mirror images are looked at.
+    dimensions : {2, 3}
+        Axes that the networks see.
+    precision : {"auto", "float32"}
+        Of the arithmetic.
+    runtime : {"torch", "auto", "openvino", "onnxruntime"}
+        Who computes; see `voxlake.networks.runtimes.accelerated`.
+    """
+
+    def __init__(
+        self,
+        networks: Sequence[nn.Module],
+        settings: SegmentationSettings,
+        *,
+        dimensions: int,
+        precision: Precision = "auto",
+        runtime: Runtime = "torch",
+    ) -> None:
+        self._together = _Together(networks, settings.mirror).eval()
+        self._settings = settings
+        self._dimensions = dimensions
+        self._precision: Precision = precision
+        self._runtime: Runtime = runtime
+        self._exported: dict[tuple[int, ...], Network] = {}
+
+    def __call__(self, case: Case) -> NDArray[np.uint8]:
+        """The most probable class of every voxel of a volume, uint8 (slices, rows, columns).
+
+        Raises
+        ------
+        UsageError
+            A runtime was named, and is not installed or cannot run the networks on such an extent.
+        """
+        image, extent = case.image(), self._extent(case.shape, case.channels)
+        if self._dimensions == 2:
+            return np.stack([self._whole(image[:, place], extent) for place in range(len(image[0]))])
+        if not self._tiled(case.shape, case.channels):
+            return self._whole(image, extent)
+        tiling = self._tiling()
+        values, inside = padded(image, extent)
+        network = self._network((tiling.batch, 1, *tiling.tile))
+        found: NDArray[np.uint8] = tiled_labels(network, values[0], tiling, precision=self._precision)[inside]
+        return np.ascontiguousarray(found)
+
+    def runtime_for(self, shape: Sequence[int], channels: int) -> Runtime:
+        """Who computes volumes of an extent (slices, rows, columns): a runtime, or torch where it cannot."""
+        if self._dimensions == 3 and self._tiled(shape, channels):
+            tiling = self._tiling()
+            network = self._network((tiling.batch, 1, *tiling.tile))
+        else:
+            network = self._network((1, channels, *self._extent(shape, channels)))
+        return network.runtime if isinstance(network, Exported) else "torch"
+
+    def _tiled(self, shape: Sequence[int], channels: int) -> bool:
+        return int(np.prod(shape)) > self._settings.whole and channels == 1
+
+    def _tiling(self) -> Tiling:
+        first, second, third = self._settings.patch or _TILE
+        return Tiling(tile=(first, second, third), overlap=self._settings.overlap)
+
+    def _extent(self, shape: Sequence[int], channels: int) -> list[int]:
+        """What a volume, or a slice of it, is padded to."""
+        if self._dimensions == 3 and self._tiled(shape, channels):
+            return [max(size, wanted) for size, wanted in zip(shape, self._tiling().tile, strict=True)]
+        multiple = self._settings.multiple
+        return [-(-size // multiple) * multiple for size in shape[3 - self._dimensions :]]
+
+    def _whole(self, image: NDArray[np.float32], extent: Sequence[int]) -> NDArray[np.uint8]:
+        values, inside = padded(image, extent)
+        layout = torch.channels_last if values.ndim == 3 else torch.channels_last_3d
+        bfloat16 = precision_of(self._precision) is torch.bfloat16
+        network = self._network((1, *values.shape))
+        with inference():
+            x = torch.from_numpy(np.ascontiguousarray(values))[None].contiguous(memory_format=layout)
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
+                output = network(x)
+            labels = output[0].float().argmax(dim=0).to(torch.uint8).numpy()
+        return np.ascontiguousarray(labels[inside])
+
+    def _network(self, shape: tuple[int, ...]) -> Network:
+        if self._runtime == "torch":
+            return self._together
+        if shape not in self._exported:
+            if len(self._exported) == _EXTENTS:
+                del self._exported[next(iter(self._exported))]
+            self._exported[shape] = accelerated(
+                self._together, shape, engine=self._runtime, precision=self._precision
+            )
+        return self._exported[shape]
 
 
 def segmented(
@@ -28,40 +135,21 @@ def segmented(
     dimensions: int,
     precision: Precision = "auto",
 ) -> NDArray[np.uint8]:
-    """The most probable class of every voxel of a volume.
+    """The most probable class of every voxel of one volume; see `Segmenter`.
 
     Parameters
     ----------
-    networks : sequence of torch.nn.Module
-        Give logits (N, K, ...); their probabilities are averaged, those of mirror images too.
+    networks, settings, dimensions, precision
+        See there.
     case : Case
         The volume; its labels are not looked at.
-    settings : SegmentationSettings
-        When and how volumes are cut into tiles.
-    dimensions : {2, 3}
-        Axes that the networks see.
-    precision : {"auto", "float32"}
-        Of the arithmetic.
 
     Returns
     -------
     numpy.ndarray
         uint8 (slices, rows, columns): 0 for the background, then the classes.
     """
-    together = _Together(networks, settings.mirror).eval()
-    image = case.image()
-    if dimensions == 2:
-        return np.stack(
-            [_whole(together, image[:, place], settings, precision) for place in range(len(image[0]))]
-        )
-    if image[0].size > settings.whole and case.channels == 1:
-        tile = tuple(settings.patch or _TILE)
-        tiling = Tiling(tile=(tile[0], tile[1], tile[2]), overlap=settings.overlap)
-        extent = [max(size, wanted) for size, wanted in zip(case.shape, tile, strict=True)]
-        values, inside = padded(image, extent)
-        found: NDArray[np.uint8] = tiled_labels(together, values[0], tiling, precision=precision)[inside]
-        return np.ascontiguousarray(found)
-    return _whole(together, image, settings, precision)
+    return Segmenter(networks, settings, dimensions=dimensions, precision=precision)(case)
 
 
 class _Together(nn.Module):
@@ -79,19 +167,18 @@ class _Together(nn.Module):
             return output
         total = torch.zeros(())
         for network in self.networks:
-            total = total + mirrored(network, images, self.mirror)
+            total = total + self._mirrored(network, images)
         return total / len(self.networks)
 
-
-def _whole(
-    network: nn.Module, image: NDArray[np.float32], settings: SegmentationSettings, precision: Precision
-) -> NDArray[np.uint8]:
-    extent = [-(-size // settings.multiple) * settings.multiple for size in image.shape[1:]]
-    values, inside = padded(image, extent)
-    layout = torch.channels_last if values.ndim == 3 else torch.channels_last_3d
-    with inference():
-        x = torch.from_numpy(np.ascontiguousarray(values))[None].contiguous(memory_format=layout)
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision_of(precision) is torch.bfloat16):
-            output = network(x)
-        labels = output[0].float().argmax(dim=0).to(torch.uint8).numpy()
-    return np.ascontiguousarray(labels[inside])
+    def _mirrored(self, network: nn.Module, images: Tensor) -> Tensor:
+        """Mean probability over the images and their mirror images, in a form that can be exported."""
+        names = AXES[images.ndim - 2]
+        places = [2 + names.index(axis) for axis in self.mirror if axis in names]
+        chosen = list(chain.from_iterable(combinations(places, count) for count in range(len(places) + 1)))
+        total = torch.zeros(())
+        for flips in chosen:
+            # A graph cannot hold a flip of no axis.
+            seen = network(images.flip(flips) if flips else images).float()
+            shares = torch.softmax(seen, dim=1)
+            total = total + (shares.flip(flips) if flips else shares)
+        return total / len(chosen)

@@ -29,6 +29,9 @@ class MaskSettings(Settings):
         What a label volume shares with its image, and with no other image.
     values : tuple of int, optional
         Value of each class in the label volumes; 1, 2, ... in the order of the classes if absent.
+    threshold : float, optional
+        Of one class whose label volumes are grey pictures, shrunk or stored with losses: what is above
+        belongs to it.
     ignore : tuple of (int or str)
         Values of label volumes, or names of labels, that are not learned and do not count.
     mask_plan : str, optional
@@ -40,9 +43,16 @@ class MaskSettings(Settings):
     cohort: str | None = None
     pair: Literal["patient", "study"] = "patient"
     values: tuple[PositiveInt, ...] | None = None
+    threshold: float | None = None
     ignore: tuple[int | str, ...] = ()
     mask_plan: str | None = None
     kind: str | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.threshold is not None and (self.cohort is None or self.values is not None or self.ignore):
+            raise ValueError("'threshold' is for label volumes of a cohort, without 'values' and 'ignore'")
+        return self
 
 
 class PatchAugmentation(Settings):

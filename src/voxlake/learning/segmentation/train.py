@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
@@ -15,7 +15,6 @@ from voxlake.core.digest import digest_bytes, digest_many
 from voxlake.core.errors import SettingsError
 from voxlake.core.grid import Grid
 from voxlake.core.run import Run
-from voxlake.engine.progress import progress_bar
 from voxlake.lake.cohorts import Cohort, get_cohort
 from voxlake.lake.lake import Lake
 from voxlake.lake.recorder import Recorder, start_run
@@ -34,6 +33,7 @@ from voxlake.learning.segmentation.truth import Truth
 from voxlake.learning.segmentation.validation import Validation
 from voxlake.learning.split import Fold, Split, make_split
 from voxlake.learning.task import Task
+from voxlake.learning.training_bar import FoldBar, training_bar
 from voxlake.networks.registry import build
 from voxlake.networks.weights import weights_from_bytes, weights_to_bytes
 
@@ -112,14 +112,24 @@ def train_segmentation(lake: Lake, task: Task, *, progress: bool | None = None) 
             classes=classes_of(task),
             dimensions=int(task.network["dimensions"]),
             settings=settings,
+            split=task.split,
         )
         strata = ["all"] * len(found.rows)
-        split = make_split(found.groups, strata, [row["inputs"] for row in found.rows], task.split)
+        split = make_split(
+            found.groups, strata, [row["inputs"] for row in found.rows], task.split, found.parts
+        )
         split = Split(split.seed, split.folds[: settings.folds])
         account_withdrawn(cohort, recorder)
         _account(recorder, found)
         model_id = digest_many(
-            [task.digest(), cohort.cohort_id, plan_digest, found.cases.digest(), version("voxlake")]
+            [
+                task.digest(),
+                cohort.cohort_id,
+                plan_digest,
+                found.cases.digest(),
+                *found.parts,
+                version("voxlake"),
+            ]
         )[:24]
         recorder.input_digest = found.cases.digest()
         recorder.result |= {"model": model_id, "task": task.name, "folds": len(split.folds)}
@@ -175,17 +185,11 @@ def _train(job: _Job, progress: bool | None) -> None:
     started = time.perf_counter()
     folds, epochs = job.split.folds, job.task.training.epochs
     weights, history, parameters = [], [], 0
-    with progress_bar("train", len(folds) * epochs, enabled=progress) as bar:
+    steps = [_patches(job, number, fold).steps for number, fold in enumerate(folds)]
+    with training_bar(epochs, steps, _said, enabled=progress) as bar:
         for number, fold in enumerate(folds):
-            shown = 0
-
-            def on_epoch(record: EpochRecord, number: int = number) -> None:
-                nonlocal shown
-                shown += 1
-                bar.advance(1, note=f"fold {number + 1}/{len(folds)}, {_said(record)}")
-
-            network, course = _fold(job, number, fold, on_epoch)
-            bar.advance(epochs - shown)
+            with bar.fold(number) as shown:
+                network, course = _fold(job, number, fold, shown)
             _segment_parts(job, number, fold, network)
             weights.append(course["sha256"])
             history.append(course)
@@ -213,9 +217,7 @@ def _said(record: EpochRecord) -> str:
     return f"validation Dice {dice:.3f}" if dice is not None else f"loss {record.train_loss:.3f}"
 
 
-def _fold(
-    job: _Job, number: int, fold: Fold, on_epoch: Callable[[EpochRecord], None]
-) -> tuple[nn.Module, dict[str, Any]]:
+def _fold(job: _Job, number: int, fold: Fold, shown: FoldBar) -> tuple[nn.Module, dict[str, Any]]:
     """Train one fold, or take up what is there; gives the network and the course of its training."""
     network = build(
         job.task.network_name,
@@ -233,14 +235,23 @@ def _fold(
             network, job.lake.objects.get(model_path(job.model_id, name)), sha256=course["sha256"]
         )
         return network.eval(), course
-    course = _fit(job, number, fold, network, on_epoch)
+    course = _fit(job, number, fold, network, shown)
     job.lake.objects.put(done, json.dumps(course).encode())
     return network.eval(), course
 
 
-def _fit(
-    job: _Job, number: int, fold: Fold, network: nn.Module, on_epoch: Callable[[EpochRecord], None]
-) -> dict[str, Any]:
+def _patches(job: _Job, number: int, fold: Fold) -> PatchSource:
+    """What a fold learns from."""
+    training = job.training(number)
+    return PatchSource(
+        job.found.cases.take(fold.train),
+        job.settings,
+        batch_size=training.batch_size,
+        seed=training.seed,
+    )
+
+
+def _fit(job: _Job, number: int, fold: Fold, network: nn.Module, shown: FoldBar) -> dict[str, Any]:
     training = job.training(number)
     objective = make_objective(job.task)
     validated = job.found.cases.take(fold.validation)
@@ -248,17 +259,13 @@ def _fit(
     folder.mkdir(parents=True, exist_ok=True)
     result = fit(
         network,
-        PatchSource(
-            job.found.cases.take(fold.train),
-            job.settings,
-            batch_size=training.batch_size,
-            seed=training.seed,
-        ),
+        _patches(job, number, fold),
         objective,
         training,
         validate=Validation(validated, objective, job.settings, training.precision),
         checkpoint_folder=folder,
-        on_epoch=on_epoch,
+        on_epoch=shown.on_epoch,
+        on_step=shown.on_step,
         mark=validated.digest(),
     )
     data = weights_to_bytes(network, {"model": job.model_id, "fold": str(number)})

@@ -77,7 +77,7 @@ class Truths:
     Raises
     ------
     SettingsError
-        Not one value for each class.
+        Not one value for each class, or a threshold for several classes.
     NotFoundError
         The cohort of label volumes is not there or not prepared, or nothing has a mask.
     """
@@ -98,6 +98,8 @@ class Truths:
             raise SettingsError(
                 f"masks.values has {len(settings.values)} values for {len(self.classes)} classes"
             )
+        if settings.threshold is not None and len(self.classes) > 1:
+            raise SettingsError(f"masks.threshold tells one class from the rest, not {len(self.classes)}")
         self._shared: frozenset[str] = frozenset()
         if settings.cohort is None:
             self._masks = self._of_table(cohort, rows)
@@ -142,7 +144,10 @@ class Truths:
         if values.ndim == 4:
             # Pictures of masks come in colour; all channels say the same.
             values = values[..., 0]
-        shown = np.isin(np.rint(values) if values.dtype.kind == "f" else values, wanted)
+        if self.settings.threshold is not None:
+            shown = values > self.settings.threshold
+        else:
+            shown = np.isin(np.rint(values) if values.dtype.kind == "f" else values, wanted)
         own = Grid.from_dict(json.loads(mask["grid"]))
         if own == grid:
             return shown

@@ -9,6 +9,7 @@ Johnson J, Douze M, Jégou H. Billion-scale similarity search with GPUs. IEEE Tr
 
 from __future__ import annotations
 
+import io
 import math
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -146,7 +147,10 @@ class NearestIndex:
 
     def to_bytes(self) -> bytes:
         """The index as bytes, vectors included."""
-        return bytes(faiss.serialize_index(self.index))
+        # Not `serialize_index`: another library in this process may have taken SWIG's name for its vectors.
+        written = io.BytesIO()
+        faiss.write_index(self.index, faiss.PyCallbackIOWriter(written.write))
+        return written.getvalue()
 
     def facts(self) -> dict[str, Any]:
         """What `index_from_bytes` has to be told beside the bytes."""
@@ -225,7 +229,7 @@ def index_from_bytes(
         It is no index of the stated kind.
     """
     try:
-        index = faiss.deserialize_index(np.frombuffer(data, dtype=np.uint8))
+        index = faiss.read_index(faiss.PyCallbackIOReader(io.BytesIO(data).read))
     except RuntimeError:
         raise IntegrityError("the stored index cannot be read; mine the task again") from None
     if not isinstance(index, _FROM_BYTES) or getattr(index, "nlist", 0) != lists:
