@@ -149,7 +149,8 @@ class NearestIndex:
         """The index as bytes, vectors included."""
         # Not `serialize_index`: another library in this process may have taken SWIG's name for its vectors.
         written = io.BytesIO()
-        faiss.write_index(self.index, faiss.PyCallbackIOWriter(written.write))
+        # The stubs leave these two out.
+        faiss.write_index(self.index, faiss.PyCallbackIOWriter(written.write))  # type: ignore[attr-defined]
         return written.getvalue()
 
     def facts(self) -> dict[str, Any]:
@@ -229,7 +230,8 @@ def index_from_bytes(
         It is no index of the stated kind.
     """
     try:
-        index = faiss.read_index(faiss.PyCallbackIOReader(io.BytesIO(data).read))
+        reader = faiss.PyCallbackIOReader(io.BytesIO(data).read)  # type: ignore[attr-defined]
+        index = faiss.read_index(reader)
     except RuntimeError:
         raise IntegrityError("the stored index cannot be read; mine the task again") from None
     if not isinstance(index, _FROM_BYTES) or getattr(index, "nlist", 0) != lists:
