@@ -289,3 +289,30 @@ def test_options_are_read_from_the_steps_of_a_mask() -> None:
         steps = ["window", *options.steps(usual), "network abc"]
         assert PredictOptions.from_steps(steps, usual) == options
     assert usual.steps(usual) == []
+
+
+class Bright(nn.Module):
+    """Class 1 where the image is above one half, class 2 where it is above one and a half."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        background = torch.full_like(images, 0.5)
+        return torch.cat([background, images, 2 * images - 1.5], dim=1)
+
+
+def test_only_the_largest_pieces_of_each_class_are_kept() -> None:
+    values = np.zeros((4, 16, 16), dtype=np.float32)
+    pieces = {1.0: [(0, 6), (8, 4), (14, 1)], 2.0: [(0, 2), (8, 5), (14, 1)]}
+    for row, (bright, spans) in zip((2, 10), pieces.items(), strict=True):
+        for start, width in spans:
+            values[1:3, row : row + 3, start : start + width] = bright
+    case = Case("volume", "patient", values, np.zeros(values.shape, np.uint8), (1.0, 1.0, 1.0), "content")
+    everything = Segmenter([Bright()], SegmentationSettings(), dimensions=3)(case)
+    assert np.array_equal(everything, values.astype(np.uint8))
+    two = Segmenter([Bright()], SegmentationSettings(largest=2), dimensions=3)(case)
+    expected = everything.copy()
+    expected[:, :, 14:] = 0
+    assert np.array_equal(two, expected)
+    one = Segmenter([Bright()], SegmentationSettings(largest=1), dimensions=3)(case)
+    expected[:, 2:5, 8:] = 0
+    expected[:, 10:13, :8] = 0
+    assert np.array_equal(one, expected)

@@ -18,6 +18,7 @@ from voxlake.learning.segmentation.validation import padded
 from voxlake.networks.inference_runtime import Precision, inference, precision_of
 from voxlake.networks.runtimes import Exported, accelerated
 from voxlake.networks.tiled import Tiling, tiled_labels
+from voxlake.processing.components import largest_components
 
 __all__ = ["Segmenter", "segmented"]
 
@@ -64,11 +65,22 @@ class Segmenter:
     def __call__(self, case: Case) -> NDArray[np.uint8]:
         """The most probable class of every voxel of a volume, uint8 (slices, rows, columns).
 
+        Small pieces become background where the settings say so.
+
         Raises
         ------
         UsageError
             A runtime was named, and is not installed or cannot run the networks on such an extent.
         """
+        labels = self._labels(case)
+        if self._settings.largest is not None:
+            for value in np.unique(labels[labels > 0]).tolist():
+                inside = labels == value
+                labels[inside & ~largest_components(inside, count=self._settings.largest)] = 0
+        return labels
+
+    def _labels(self, case: Case) -> NDArray[np.uint8]:
+        """The most probable class, as it is."""
         image, extent = case.image(), self._extent(case.shape, case.channels)
         if self._dimensions == 2:
             return np.stack([self._whole(image[:, place], extent) for place in range(len(image[0]))])

@@ -144,6 +144,8 @@ class SegmentationSettings(Settings):
         Share of a tile that it has in common with the next one.
     mirror : tuple of {"slice", "row", "column"}
         Axes along which volumes are also mirrored when they are segmented; outputs are averaged.
+    largest : int, optional
+        So many connected pieces of each class are kept, the largest (two of paired organs); all if absent.
     tolerance : float
         Distance in mm that counts as none in the surface Dice.
     folds : int, optional
@@ -164,6 +166,7 @@ class SegmentationSettings(Settings):
     whole: PositiveInt = 2_000_000
     overlap: Annotated[float, Field(ge=0, lt=1)] = 0.5
     mirror: tuple[Axis, ...] = ()
+    largest: PositiveInt | None = None
     tolerance: Annotated[float, Field(gt=0)] = 1.0
     folds: PositiveInt | None = None
     memory: Annotated[float, Field(ge=0)] = 2.0
