@@ -44,6 +44,7 @@ def models_export(
     release_identified: str | None = None,
     release_unchecked: str | None = None,
     progress: bool | None = None,
+    metrics: str | Path | None = None,
 ) -> Run:
     """Write the networks of a trained model out of the lake, as ONNX files with a card.
 
@@ -70,6 +71,8 @@ def models_export(
         Why a network may leave that learned from pixels that nobody checked for burned-in text.
     progress : bool, optional
         Whether to show a progress bar; by default only on a terminal.
+    metrics : path, optional
+        File that says how the run goes, for Prometheus; written every few seconds.
 
     Returns
     -------
@@ -101,7 +104,7 @@ def models_export(
     _check_place(lake, place)
     there = _there(place, found.model_id, extent or found.card["shape"])
     arguments = {"model": found.model_id, "shape": list(extent), "release": terms.model_dump()}
-    with start_run(lake, "models export", arguments) as recorder:
+    with start_run(lake, "models export", arguments, metrics=metrics) as recorder:
         folds = range(int(found.row["folds"]))
         recorder.input_digest = found.model_id
         recorder.saw(len(folds))
