@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import chain, combinations
 
 import numpy as np
 import torch
@@ -12,9 +11,8 @@ from torch import Tensor, nn
 
 from voxlake.learning.predict_options import Runtime
 from voxlake.learning.segmentation.cases import Case
-from voxlake.learning.segmentation.changes import AXES
 from voxlake.learning.segmentation.settings import SegmentationSettings
-from voxlake.learning.segmentation.validation import padded
+from voxlake.learning.segmentation.validation import mirrored, padded
 from voxlake.networks.inference_runtime import Precision, inference, precision_of
 from voxlake.networks.runtimes import Exported, accelerated
 from voxlake.networks.tiled import Tiling, tiled_labels
@@ -179,18 +177,5 @@ class _Together(nn.Module):
             return output
         total = torch.zeros(())
         for network in self.networks:
-            total = total + self._mirrored(network, images)
+            total = total + mirrored(network, images, self.mirror)
         return total / len(self.networks)
-
-    def _mirrored(self, network: nn.Module, images: Tensor) -> Tensor:
-        """Mean probability over the images and their mirror images, in a form that can be exported."""
-        names = AXES[images.ndim - 2]
-        places = [2 + names.index(axis) for axis in self.mirror if axis in names]
-        chosen = list(chain.from_iterable(combinations(places, count) for count in range(len(places) + 1)))
-        total = torch.zeros(())
-        for flips in chosen:
-            # A graph cannot hold a flip of no axis.
-            seen = network(images.flip(flips) if flips else images).float()
-            shares = torch.softmax(seen, dim=1)
-            total = total + (shares.flip(flips) if flips else shares)
-        return total / len(chosen)

@@ -119,8 +119,9 @@ def mirrored(network: nn.Module, images: Tensor, axes: Sequence[str]) -> Tensor:
     chosen = list(chain.from_iterable(combinations(places, count) for count in range(len(places) + 1)))
     total = torch.zeros(())
     for flips in chosen:
-        output = network(images.flip(flips) if flips else images).float()
-        total = total + torch.softmax(output, dim=1).flip(flips)
+        # An exported graph cannot hold a flip of no axis.
+        shares = torch.softmax(network(images.flip(flips) if flips else images).float(), dim=1)
+        total = total + (shares.flip(flips) if flips else shares)
     return total / len(chosen)
 
 
