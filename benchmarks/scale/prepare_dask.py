@@ -88,6 +88,8 @@ def make_lake(folder: Path, series: int, slices: int) -> None:
 
 def drive(folder: Path, workers: int) -> None:
     """Prepare the cohort once, in a copy of the lake; print the seconds."""
+    import pandas as pd  # noqa: F401 - pyarrow loads it with the first array
+
     from voxlake.engine.open import open_engine
     from voxlake.lake.cohorts import get_cohort
     from voxlake.lake.lake import open_lake

@@ -22,7 +22,8 @@ __all__ = [
     "usable_cores",
 ]
 
-#: What libraries read: OpenMP (torch, scikit-learn), three kinds of BLAS, ITK (SimpleITK), OpenCV.
+#: What libraries read: OpenMP (torch, scikit-learn), three kinds of BLAS, ITK (SimpleITK), OpenCV,
+#: and Rust's thread pool (zarrs).
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -30,6 +31,7 @@ THREAD_VARIABLES = (
     "VECLIB_MAXIMUM_THREADS",
     "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
     "OPENCV_FOR_THREADS_NUM",
+    "RAYON_NUM_THREADS",
 )
 
 

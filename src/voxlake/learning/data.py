@@ -18,7 +18,7 @@ from voxlake.core.errors import UsageError
 from voxlake.learning.seeds import derived_seed
 from voxlake.networks.registry import Takes
 
-__all__ = ["Samples", "batches", "derived_seed", "make_samples", "no_targets"]
+__all__ = ["Samples", "batches", "derived_seed", "make_samples", "no_targets", "steps_of"]
 
 _INPUTS = {"image": 1, "sequence": 2, "table": 1, "image and table": 2}
 
@@ -168,7 +168,12 @@ def batches(count: int, batch_size: int, generator: torch.Generator) -> Iterator
     Equal sizes, since a last batch of one or two samples has no statistics to normalise by.
     """
     order = torch.randperm(count, generator=generator)
-    yield from torch.tensor_split(order, -(-count // batch_size))
+    yield from torch.tensor_split(order, steps_of(count, batch_size))
+
+
+def steps_of(count: int, batch_size: int) -> int:
+    """How many batches of at most ``batch_size`` samples an epoch has."""
+    return -(-count // batch_size)
 
 
 def _check_inputs(inputs: tuple[Tensor, ...], takes: Takes) -> None:

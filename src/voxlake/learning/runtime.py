@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
+from voxlake.core.allocator import memory_kept
 from voxlake.core.errors import UsageError
 from voxlake.networks.inference_runtime import precision_of
 
@@ -53,13 +54,13 @@ def autocast(precision: str, device: torch.device | None = None) -> AbstractCont
 
 @contextmanager
 def torch_runtime(threads: int | None, seed: int) -> Iterator[None]:
-    """Set threads and the global seed, and flush denormals; all of it is undone afterwards."""
+    """Set threads and the global seed, flush denormals, keep memory; all of it is undone afterwards."""
     before = torch.get_num_threads()
     torch.set_flush_denormal(True)
     if threads is not None:
         torch.set_num_threads(threads)
     try:
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        with memory_kept(), torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             torch.manual_seed(seed)
             yield
     finally:

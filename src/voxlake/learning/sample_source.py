@@ -11,7 +11,7 @@ from torch import Tensor
 from voxlake.core.digest import digest_many
 from voxlake.learning import augment
 from voxlake.learning.batch import Batch
-from voxlake.learning.data import Samples, batches, derived_seed
+from voxlake.learning.data import Samples, batches, derived_seed, steps_of
 from voxlake.learning.settings import AugmentationSettings, TrainingSettings
 
 __all__ = ["SampleSource"]
@@ -50,7 +50,7 @@ class SampleSource:
     @property
     def steps(self) -> int:
         """Batches in an epoch."""
-        return -(-len(self.samples) // self.batch_size)
+        return steps_of(len(self.samples), self.batch_size)
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """Batches of an epoch, 1 for the first."""

@@ -15,6 +15,7 @@ from voxlake.lake.lake import Lake
 from voxlake.lake.recorder import Recorder, start_run
 from voxlake.lake.withdrawals import account_withdrawn
 from voxlake.learning.checkpoint import EpochRecord
+from voxlake.learning.data import steps_of
 from voxlake.learning.fold import Trained, Training, train_fold
 from voxlake.learning.gather import Gathered, gather
 from voxlake.learning.loggers import require_loggers
@@ -119,7 +120,7 @@ def _train(job: Training, progress: bool | None) -> None:
     folds = job.split.folds
     trained: list[Trained] = []
     settings = job.task.training
-    steps = [-(-len(fold.train) // settings.batch_size) for fold in folds]
+    steps = [steps_of(len(fold.train), settings.batch_size) for fold in folds]
     with training_bar(
         settings.epochs, steps, lambda record: _said(record, settings.monitor), enabled=progress
     ) as bar:

@@ -36,7 +36,7 @@ class InstanceNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, [D,] H, W) to the same."""
         learns = self.training and torch.is_grad_enabled()
-        if learns and x.device.type == "cpu" and x.dtype == self.weight.dtype:
+        if learns and x.device.type == "cpu" and x.dtype in (self.weight.dtype, torch.bfloat16):
             result: Tensor = _PerImage.apply(x, self.weight, self.bias)  # type: ignore[no-untyped-call]  # torch's
             return result
         # without its gradient the kernel of group normalisation is as fast, and all exporters know it
@@ -50,7 +50,7 @@ class _PerImage(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         x = x.contiguous(memory_format=_layout(x))
         result = torch.empty_like(x)
-        means, roots = (x.new_empty((len(x), len(weight))) for _ in range(2))
+        means, roots = (weight.new_empty((len(x), len(weight))) for _ in range(2))
         for number in range(len(x)):
             one = slice(number, number + 1)
             torch.native_batch_norm(

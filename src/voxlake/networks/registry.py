@@ -13,6 +13,7 @@ from voxlake.core.settings import Settings
 from voxlake.networks.attention_unet import AttentionUNetSettings, build_attention_unet
 from voxlake.networks.autoencoder import AutoencoderSettings, build_autoencoder
 from voxlake.networks.cnn import CNNSettings, build_cnn
+from voxlake.networks.committee import CommitteeSettings, build_committee
 from voxlake.networks.convnext import ConvNeXtSettings, build_convnext
 from voxlake.networks.densenet import DenseNetSettings, build_densenet
 from voxlake.networks.efficientnet import EfficientNetSettings, build_efficientnet
@@ -63,6 +64,7 @@ NETWORKS: Mapping[str, Network] = MappingProxyType(
         "attention_unet": Network(AttentionUNetSettings, build_attention_unet, gives="map"),
         "autoencoder": Network(AutoencoderSettings, build_autoencoder, gives="reconstruction"),
         "cnn": Network(CNNSettings, build_cnn),
+        "committee": Network(CommitteeSettings, build_committee),
         "convnext": Network(ConvNeXtSettings, build_convnext),
         "densenet": Network(DenseNetSettings, build_densenet),
         "efficientnet": Network(EfficientNetSettings, build_efficientnet),

@@ -25,42 +25,13 @@ from voxlake.networks.registry import NETWORKS
 from voxlake.processing.registry import load_plan
 from voxlake.sources.phantoms import Phantoms
 from voxlake.store.keys import LakeKey
+from voxlake.testing.learning_tasks import CNN, SLICES, SMALL_PLAN, small_task
 from voxlake.volumes.prepare import prepare
 
 # One worker makes what they share.
 pytestmark = pytest.mark.xdist_group("learning-kinds")
 
-PLAN = """
-[[steps]]
-step = "resize"
-shape = [4, 8, 8]
-[[steps]]
-step = "window"
-low = -1000
-high = 200
-"""
-COMMON = f"""
-cohort = "old"
-[plan]
-{PLAN.replace("[[steps]]", "[[plan.steps]]")}
-[split]
-kind = "kfold"
-folds = 2
-validation = 0.3
-[training]
-epochs = 1
-batch_size = 8
-threads = 1
-precision = "float32"
-"""
-CNN = '\n[network]\nname = "cnn"\ndimensions = 3\nblocks = [2]\n'
-SLICES = """
-[network]
-name = "slices"
-features = 3
-encoder = {name = "cnn", dimensions = 2, blocks = [2]}
-recurrence = {hidden = 3}
-"""
+COMMON = small_task("old")
 VISITS = SLICES.replace("dimensions = 2", "dimensions = 3") + '\n[sequence]\nof = "visits"\n'
 TABLE = """
 [[inputs]]
@@ -113,7 +84,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ingest(lake, Phantoms(patients=4, seed=5, **small), engine="serial")
     everyone = select(lake, "all")
     for cohort in (old, everyone):
-        prepare(cohort, plan=load_plan(PLAN), engine="serial")
+        prepare(cohort, plan=load_plan(SMALL_PLAN), engine="serial")
     series = [row[0] for row in lake.sql("select series_instance_uid from cohort_all order by 1").rows()]
     lines = ["series,grade,size,left,right"]
     for number, uid in enumerate(series):

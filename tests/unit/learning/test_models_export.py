@@ -39,43 +39,14 @@ from voxlake.processing.registry import load_plan
 from voxlake.processing.segment.registry import load_mask_plan
 from voxlake.sources.phantoms import Phantoms
 from voxlake.store.keys import LakeKey
+from voxlake.testing.learning_tasks import CNN, SLICES, SMALL_PLAN, small_task
 from voxlake.volumes.prepare import prepare
 from voxlake.volumes.segment import segment
 
 # One worker makes what they share.
 pytestmark = pytest.mark.xdist_group("models-export")
 
-PLAN = """
-[[steps]]
-step = "resize"
-shape = [4, 8, 8]
-[[steps]]
-step = "window"
-low = -1000
-high = 200
-"""
-COMMON = f"""
-cohort = "all"
-[plan]
-{PLAN.replace("[[steps]]", "[[plan.steps]]")}
-[split]
-kind = "kfold"
-folds = 2
-validation = 0.3
-[training]
-epochs = 1
-batch_size = 8
-threads = 1
-precision = "float32"
-"""
-CNN = '\n[network]\nname = "cnn"\ndimensions = 3\nblocks = [2]\n'
-SLICES = """
-[network]
-name = "slices"
-features = 3
-encoder = {name = "cnn", dimensions = 2, blocks = [2]}
-recurrence = {hidden = 3}
-"""
+COMMON = small_task("all")
 FUSED = """
 [network]
 name = "fusion"
@@ -134,7 +105,7 @@ def prepared(folder: Path, patients: int, **options: Any) -> Lake:
     lake = open_lake(folder / "lake", key=folder / "key", **options)
     people = Phantoms(patients=patients, slices=8, rows=16, columns=16, second_study=0.0)
     ingest(lake, people, engine="serial")
-    prepare(select(lake, "all"), plan=load_plan(PLAN), engine="serial")
+    prepare(select(lake, "all"), plan=load_plan(SMALL_PLAN), engine="serial")
     return lake
 
 
@@ -143,7 +114,9 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
     """Sixteen patients with masks of what is bright, and labels of their series."""
     folder = tmp_path_factory.mktemp("export")
     lake = prepared(folder, 16)
-    segment(get_cohort(lake, "all"), plan=load_mask_plan(BRIGHT), volumes=load_plan(PLAN), engine="serial")
+    segment(
+        get_cohort(lake, "all"), plan=load_mask_plan(BRIGHT), volumes=load_plan(SMALL_PLAN), engine="serial"
+    )
     lines = ["series,grade,size,left,right"]
     rows = lake.sql("select series_instance_uid from cohort_all order by 1").rows()
     for number, (uid,) in enumerate(rows):

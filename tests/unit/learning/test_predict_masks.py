@@ -34,6 +34,7 @@ from voxlake.processing.segment.registry import load_mask_plan
 from voxlake.sources.phantoms import Phantoms
 from voxlake.store.arrays import read_array
 from voxlake.store.keys import LakeKey
+from voxlake.testing.learning_tasks import SMALL_PLAN
 from voxlake.volumes.prepare import prepare
 from voxlake.volumes.read import volume_rows
 from voxlake.volumes.segment import segment
@@ -42,22 +43,13 @@ from voxlake.volumes.segment import segment
 pytestmark = pytest.mark.xdist_group("learning-predict-masks")
 
 KEY = bytes(range(32))
-PLAN = """
-[[steps]]
-step = "resize"
-shape = [4, 8, 8]
-[[steps]]
-step = "window"
-low = -1000
-high = 200
-"""
 TASK = f"""
 name = "body"
 kind = "segmentation"
 cohort = "old"
 target = "body"
 [plan]
-{PLAN.replace("[[steps]]", "[[plan.steps]]")}
+{SMALL_PLAN.replace("[[steps]]", "[[plan.steps]]")}
 [split]
 folds = 2
 validation = 0.5
@@ -87,7 +79,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ingest(lake, Phantoms(patients=4, **small), engine="serial")
     select(lake, "old")
     ingest(lake, Phantoms(patients=2, seed=5, **small), engine="serial")
-    everyone, plan = select(lake, "all"), load_plan(PLAN)
+    everyone, plan = select(lake, "all"), load_plan(SMALL_PLAN)
     select(lake, "new", "series_instance_uid not in (select series_instance_uid from cohort_old)")
     prepare(everyone, plan=plan, engine="serial")
     segment(everyone, plan=load_mask_plan(BODY), volumes=plan, engine="serial")
@@ -190,7 +182,7 @@ def test_mirroring_of_the_task_is_overridden_and_recorded(lake: Lake) -> None:
 
 def test_a_missing_array_costs_the_volume_and_nobody_else(lake: Lake) -> None:
     cohort = get_cohort(lake, "all")
-    victim = volume_rows(cohort, load_plan(PLAN).digest())[1]
+    victim = volume_rows(cohort, load_plan(SMALL_PLAN).digest())[1]
     for path in list(lake.objects.list(str(victim["array"]))):
         lake.objects.delete(path)
     run = predict(lake, "body", "all", runtime="torch")

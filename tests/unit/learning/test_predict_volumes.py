@@ -35,6 +35,7 @@ from voxlake.learning.units import find_units
 from voxlake.processing.registry import load_plan
 from voxlake.sources.phantoms import Phantoms
 from voxlake.store.keys import LakeKey
+from voxlake.testing.learning_tasks import CNN, SMALL_PLAN, small_task
 from voxlake.volumes.prepare import prepare
 from voxlake.volumes.read import volume_rows
 
@@ -42,30 +43,7 @@ from voxlake.volumes.read import volume_rows
 pytestmark = pytest.mark.xdist_group("learning-predict")
 
 KEY = bytes(range(32))
-PLAN = """
-[[steps]]
-step = "resize"
-shape = [4, 8, 8]
-[[steps]]
-step = "window"
-low = -1000
-high = 200
-"""
-COMMON = f"""
-cohort = "old"
-[plan]
-{PLAN.replace("[[steps]]", "[[plan.steps]]")}
-[split]
-kind = "kfold"
-folds = 2
-validation = 0.3
-[training]
-epochs = 1
-batch_size = 8
-threads = 1
-precision = "float32"
-"""
-CNN = '\n[network]\nname = "cnn"\ndimensions = 3\nblocks = [2]\n'
+COMMON = small_task("old")
 TASKS = {
     "nodule": f'target = "nodule"\n{COMMON}{CNN}',
     "size": f"""kind = "regression"
@@ -105,7 +83,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ingest(lake, Phantoms(patients=8, **small), engine="serial")
     select(lake, "old")
     ingest(lake, Phantoms(patients=5, seed=5, **small), engine="serial")
-    prepare(select(lake, "all"), plan=load_plan(PLAN), engine="serial")
+    prepare(select(lake, "all"), plan=load_plan(SMALL_PLAN), engine="serial")
     series = [row[0] for row in lake.sql("select series_instance_uid from cohort_all order by 1").rows()]
     table = folder / "labels.csv"
     lines = [f"{uid},{10 + number}" for number, uid in enumerate(series)]

@@ -22,6 +22,7 @@ SMALL: dict[str, dict[str, object]] = {
     "attention_unet": {"channels": (4, 8, 8)},
     "autoencoder": {"channels": (4, 8), "latent": 6},
     "cnn": {"blocks": (4, 8)},
+    "committee": {"member": {"name": "cnn", "blocks": (4, 8)}},
     "convnext": {"depths": (1, 1), "widths": (8, 16)},
     "densenet": {"layers": (2, 2), "growth": 4, "stem_width": 8},
     "efficientnet": {
@@ -48,8 +49,12 @@ SMALL: dict[str, dict[str, object]] = {
 
 def small(name: str, dimensions: int) -> Settings:
     fields = NETWORKS[name].settings.model_fields
-    values = {"dimensions": dimensions} if "dimensions" in fields else {}
-    return NETWORKS[name].settings.read({**values, **SMALL[name]})
+    values = SMALL[name]
+    if "dimensions" in fields:
+        values = {"dimensions": dimensions, **values}
+    if isinstance(member := values.get("member"), dict):
+        values = {"member": {"dimensions": dimensions, **member}}
+    return NETWORKS[name].settings.read(values)
 
 
 # What is masked is drawn from a generator, which an export cannot follow.

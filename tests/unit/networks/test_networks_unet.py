@@ -135,6 +135,24 @@ def test_instance_normalisation_has_the_values_and_gradients_of_torch(layout):
     torch.testing.assert_close(ours.eval()(x), ours.train()(x))
 
 
+@pytest.mark.parametrize("layout", [torch.channels_last_3d, torch.contiguous_format])
+def test_instance_normalisation_of_bfloat16_is_that_of_its_values(layout):
+    ours, exact = InstanceNorm(3), nn.InstanceNorm3d(3, affine=True).double()
+    x = (5 + 2 * _draw(2, 3, 4, 5, 6)).bfloat16().contiguous(memory_format=layout)
+    gradient = _draw(2, 3, 4, 5, 6, seed=1).bfloat16()
+    results = []
+    for part, values in ((ours, x), (exact, x.double())):
+        leaf = values.detach().requires_grad_()
+        y = part(leaf)
+        y.backward(gradient.to(y.dtype))
+        results.append((y, leaf.grad, part.weight.grad, part.bias.grad))
+    assert [one.dtype for one in results[0]] == [torch.bfloat16] * 2 + [torch.float32] * 2
+    for mine, other in zip(*results, strict=True):
+        # Rounded once, to 8 bits.
+        torch.testing.assert_close(mine.double(), other, rtol=2**-8, atol=2e-2)
+    assert results[0][0].grad_fn.name() == "_PerImageBackward"
+
+
 @pytest.mark.parametrize(
     ("dimensions", "strides"), [(2, None), (3, None), (3, (2, (1, 2, 3), 2)), (2, ((1, 2), 3, (2, 1)))]
 )

@@ -55,6 +55,10 @@ TINY: Mapping[str, Sequence[Tiny]] = {
         Tiny({"kind": "plain", "hidden": [7], "latent": 5}, (9, 8)),
     ],
     "cnn": _both({"blocks": [4, 8]}, refused=3),
+    "committee": [
+        Tiny({"members": 2, "member": _ENCODER}, (9, 10), (1, 9)),
+        Tiny({"member": _SOLID_ENCODER}, (6, 7, 8), (1, 9, 9)),
+    ],
     "convnext": _both({"depths": [1, 2], "widths": [8, 12], "stem_stride": 2, "kernel_size": 3}, refused=1),
     "densenet": _both(
         {"layers": [2, 1], "growth": 4, "bottleneck": 2, "stem_width": 6, "stem_kernel": 3, "stem_stride": 1},
