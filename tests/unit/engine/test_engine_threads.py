@@ -89,7 +89,12 @@ def test_limits_end_with_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "")
     assert thread_limits(2, os.environ)["MKL_NUM_THREADS"] == "5"
     with threads_limited(2):
-        assert [os.environ[name] for name in THREAD_VARIABLES] == ["2", "2", "5", *["2"] * (len(THREAD_VARIABLES) - 3)]
+        assert [os.environ[name] for name in THREAD_VARIABLES] == [
+            "2",
+            "2",
+            "5",
+            *["2"] * (len(THREAD_VARIABLES) - 3),
+        ]
     assert os.environ["OMP_NUM_THREADS"] == ""
     assert os.environ["MKL_NUM_THREADS"] == "5"
     assert not (set(THREAD_VARIABLES) - {"MKL_NUM_THREADS", "OMP_NUM_THREADS"}) & set(os.environ)

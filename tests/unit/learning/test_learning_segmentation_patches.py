@@ -61,7 +61,7 @@ def _still(count: int, dimensions: int = 3) -> Changes:
     start=st.tuples(*[st.integers(-30, 30)] * 3),
     size=st.tuples(*[st.integers(1, 16)] * 3),
 )
-def test_a_patch_holds_the_volume_and_beyond_it_the_edge(shape, start, size):
+def test_a_patch_holds_the_volume_and_beyond_it_the_edge_or_background(shape, start, size):
     case = _case(shape)
     values, labels = read_patch(case, start, size)
     places = [np.arange(size[axis]) + start[axis] for axis in range(3)]
@@ -70,6 +70,10 @@ def test_a_patch_holds_the_volume_and_beyond_it_the_edge(shape, start, size):
     assert np.array_equal(values[0], case.values[np.ix_(*nearest)])
     known = inside[0][:, None, None] & inside[1][:, None] & inside[2]
     assert np.array_equal(labels, np.where(known, case.labels[np.ix_(*nearest)], IGNORE))
+    dark, background = read_patch(case, start, size, beyond="background")
+    assert np.array_equal(background, np.where(known, case.labels[np.ix_(*nearest)], 0))
+    if known.any():
+        assert np.array_equal(dark[0], np.where(known, values[0], values[0][known].min()))
 
 
 @settings(max_examples=40, deadline=None)

@@ -20,7 +20,7 @@ from voxlake.learning.seeds import derived_seed
 from voxlake.learning.segmentation.apply_changes import apply_changes
 from voxlake.learning.segmentation.cases import Case, Cases
 from voxlake.learning.segmentation.changes import Changes, draw_changes
-from voxlake.learning.segmentation.settings import IGNORE, SegmentationSettings
+from voxlake.learning.segmentation.settings import IGNORE, Beyond, SegmentationSettings
 
 __all__ = ["PatchDraws", "PatchSource", "read_patch"]
 
@@ -144,7 +144,7 @@ class PatchSource:
             around = margin if moved else (0,) * len(size)
             first = tuple(begin - beside for begin, beside in zip(start, around, strict=True))
             wide = tuple(extent + 2 * beside for extent, beside in zip(size, around, strict=True))
-            values, classes = read_patch(case, first, wide)
+            values, classes = read_patch(case, first, wide, beyond=self.settings.beyond)
             images.append(values)
             labels.append(classes)
         changed, masks = apply_changes(
@@ -180,7 +180,7 @@ class PatchSource:
 
 
 def read_patch(
-    case: Case, start: Start, size: tuple[int, ...]
+    case: Case, start: Start, size: tuple[int, ...], *, beyond: Beyond = "unknown"
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Read one patch; it may reach beyond the volume.
 
@@ -190,31 +190,38 @@ def read_patch(
         Of which volume.
     start, size : tuple of int
         First voxel and extent: (slice, row, column), or (row, column) of a single image.
+    beyond : {"unknown", "background"}
+        What lies beyond the volume.
 
     Returns
     -------
     values : numpy.ndarray
-        float32 (channels, *size); beyond the volume its edge is repeated.
+        float32 (channels, *size); beyond the volume its edge is repeated, background is as dark as the
+        darkest voxel that was read.
     labels : numpy.ndarray
-        uint8 (*size); `IGNORE` beyond the volume. Both may be views of the case: do not write to them.
+        uint8 (*size); beyond the volume `IGNORE`, or 0. Both may be views of the case: do not write to them.
     """
     flat = len(size) == 2
     begin, extent = ((0, *start), (1, *size)) if flat else (start, size)
-    inside, pads, beyond = [], [], False
+    inside, pads, apart = [], [], False
     for first, wide, there in zip(begin, extent, case.shape, strict=True):
         low = min(max(first, 0), there - 1)
         high = max(min(first + wide, there), low + 1)
         before = min(max(low - first, 0), wide - (high - low))
         inside.append(slice(low, high))
         pads.append((before, wide - (high - low) - before))
-        beyond = beyond or first >= there or first + wide <= 0
+        apart = apart or first >= there or first + wide <= 0
     box = tuple(inside)
     values, labels = _channels_first(np.asarray(case.values)[box]), np.asarray(case.labels)[box]
-    if beyond:
-        labels = np.full_like(labels, IGNORE)
+    outside = IGNORE if beyond == "unknown" else 0
+    if apart:
+        labels = np.full_like(labels, outside)
     if any(side for pad in pads for side in pad):
-        values = np.pad(values, ((0, 0), *pads), mode="edge")
-        labels = np.pad(labels, pads, constant_values=IGNORE)
+        if beyond == "unknown":
+            values = np.pad(values, ((0, 0), *pads), mode="edge")
+        else:
+            values = np.pad(values, ((0, 0), *pads), constant_values=values.min())
+        labels = np.pad(labels, pads, constant_values=outside)
     return (values[:, 0], labels[0]) if flat else (values, labels)
 
 

@@ -8,13 +8,14 @@ from pydantic import Field, PositiveInt, model_validator
 
 from voxlake.core.settings import Settings
 
-__all__ = ["IGNORE", "MaskSettings", "PatchAugmentation", "SegmentationSettings"]
+__all__ = ["IGNORE", "Beyond", "MaskSettings", "PatchAugmentation", "SegmentationSettings"]
 
 IGNORE = 255
 """Value of a target that counts neither in the loss nor in a figure."""
 
 Axis = Literal["slice", "row", "column"]
 Share = Annotated[float, Field(ge=0, le=1)]
+Beyond = Literal["unknown", "background"]
 
 
 class MaskSettings(Settings):
@@ -129,6 +130,9 @@ class SegmentationSettings(Settings):
         Share of the patches that show a voxel of a class, each class as often as the others.
     multiple : int
         Extents that the network sees are multiples of this; 2 to the number of its poolings.
+    beyond : {"unknown", "background"}
+        What a patch shows where it reaches beyond a volume: its edge, which counts as no class; or
+        background as dark as the darkest voxel, as the air around a body in an X-ray.
     augmentation : PatchAugmentation
         Random changes of the patches.
     dice : {"batch", "sample"}
@@ -159,6 +163,7 @@ class SegmentationSettings(Settings):
     per_volume: Annotated[float, Field(gt=0)] = 1.0
     foreground: Share = 1 / 3
     multiple: PositiveInt = 8
+    beyond: Beyond = "unknown"
     augmentation: PatchAugmentation = PatchAugmentation()
     dice: Literal["batch", "sample"] = "batch"
     cross_entropy: Annotated[float, Field(ge=0)] = 1.0
