@@ -121,7 +121,8 @@ def lake_template(
 @pytest.fixture
 def lake_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], Lake]:
     """Copy a folder with a lake and its key, with a home and caches of its own, and open the copy."""
-    monkeypatch.setattr(Path, "home", staticmethod(lambda: tmp_path))
+    # Processes that a test starts look there too.
+    monkeypatch.setenv("HOME", str(tmp_path))
 
     def copy(template: Path) -> Lake:
         shutil.copytree(template / "lake", tmp_path / "lake")

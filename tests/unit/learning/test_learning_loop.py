@@ -221,7 +221,8 @@ def test_without_a_validation_part_the_last_epoch_counts():
 
 def test_the_record_says_what_was_measured():
     network, validation = _network(dropout=0.0), _samples(30, 1)
-    result = fit(network, _samples(), validation, _settings(epochs=1, schedule="none"))
+    exact = _settings(epochs=1, schedule="none", precision="float32")
+    result = fit(network, _samples(), validation, exact)
     probabilities = predict_probabilities(network, validation.images)
     chosen = probabilities[np.arange(30), validation.targets.numpy()]
     (record,) = result.history
