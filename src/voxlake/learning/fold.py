@@ -179,7 +179,8 @@ def _keep_logs(job: Training, folder: Path, number: int) -> None:
 def _speak(fold: _Fold) -> None:
     """Add predictions of the validation and test part."""
     job, found = fold.job, fold.job.found
-    member = Member(fold.network.to(device_of(job.task.training.device)), fold.objective, fold.preparation)
+    network = fold.network.to(device_of(job.task.training.device))
+    member = Member(network, fold.objective, fold.preparation, job.task.mirror)
     for part in ("validation", "test"):
         positions = getattr(fold.parts, part)
         if not positions:

@@ -111,14 +111,14 @@ class Model:
         Parameters
         ----------
         options : PredictOptions, optional
-            How they are to speak; by default computed by torch, images as they are.
+            How they are to speak; by default computed by torch, mirrored as the task says.
 
         Raises
         ------
         UsageError
             A runtime was named that is not installed or cannot run them, or the model makes masks.
         """
-        chosen = PredictOptions() if options is None else options
+        chosen = PredictOptions(self.task.mirror) if options is None else options
         members = [replace(self.member(fold), mirror=chosen.mirror) for fold in range(int(self.row["folds"]))]
         if chosen.runtime == "torch" or self.task.takes not in ("image", "table"):
             return Ensemble(members)

@@ -25,6 +25,10 @@ _AFTER = {
         "volumes."
     ),
 }
+_MIRROR = (
+    "Where `task.toml` has a `mirror` that is not empty, the lake also shows each image mirrored along these "
+    "axes, in every combination, and averages the answers."
+)
 _ERRORS = {
     "mse": "((y - x) ** 2).reshape(len(x), -1).mean(axis=1)",
     "l1": "abs(y - x).reshape(len(x), -1).mean(axis=1)",
@@ -123,4 +127,8 @@ mean = numpy.mean(answers, axis=0)"""
 
 def _after(card: Mapping[str, Any]) -> str:
     text = _AFTER[card["task_kind"]]
-    return text.format(error=_ERRORS[card["loss"]]) if card["task_kind"] == "reconstruction" else text
+    if card["task_kind"] == "segmentation":
+        return text
+    if card["task_kind"] == "reconstruction":
+        text = text.format(error=_ERRORS[card["loss"]])
+    return f"{text} {_MIRROR}"

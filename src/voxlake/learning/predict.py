@@ -62,8 +62,8 @@ def predict(  # noqa: PLR0913 - each option of the command is a parameter
         network of the first fold knows of each before it answers.
     mirror : sequence of {"slice", "row", "column", "none"}
         Of a network, axes along which it also sees every image mirrored, in every combination; answers are
-        averaged. Takes the place of ``segmentation.mirror`` of the task, ``"none"`` too; if empty, that one
-        holds, and images that are not segmented are seen as they are.
+        averaged. Takes the place of ``mirror`` of the task, or of ``segmentation.mirror``, ``"none"`` too;
+        if empty, that one holds.
     runtime : {"torch", "auto", "openvino", "onnxruntime"}
         Who computes a network of one input; ``"auto"`` is OpenVINO where it is installed and can, else torch.
         Outputs differ by at most a hundredth of the largest. Embeddings are always computed by torch.

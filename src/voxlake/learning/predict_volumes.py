@@ -59,7 +59,7 @@ def predict_volumes(
     """Let a network speak about every unit of a cohort; see `voxlake.learning.predict.predict`."""
     speaker = get_model(lake, model)
     task = speaker.task
-    options = PredictOptions.of(mirror, runtime, takes=task.takes, dimensions=task.dimensions)
+    options = PredictOptions.of(mirror or task.mirror, runtime, takes=task.takes, dimensions=task.dimensions)
     who = cohort if isinstance(cohort, Cohort) else get_cohort(lake, cohort)
     arguments = {
         "model": speaker.model_id,

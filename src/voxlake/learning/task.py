@@ -12,6 +12,7 @@ from voxlake.core.hints import hint
 from voxlake.core.plan import Plan
 from voxlake.core.settings import Settings
 from voxlake.core.toml import load_tables, to_toml
+from voxlake.learning.predict_options import Axis
 from voxlake.learning.settings import SequenceSettings, SplitSettings, TrainingSettings
 from voxlake.learning.tables.inputs import (
     EmbeddingInput,
@@ -103,6 +104,10 @@ class Task(Settings):
         ``name`` of a network and its settings; defaults are filled in.
     training : TrainingSettings
         How the network is fitted.
+    mirror : tuple of {"slice", "row", "column"}
+        Axes along which images are also mirrored when the trained network answers, in every combination;
+        answers are averaged. While it is being trained, validation sees them as they are. A segmentation has
+        ``segmentation.mirror``.
     metrics : tuple of str
         What evaluation names first; the others follow.
     """
@@ -122,6 +127,7 @@ class Task(Settings):
     split: SplitSettings = SplitSettings()
     network: dict[str, Any] = Field(default_factory=lambda: {"name": "cnn"})
     training: TrainingSettings = TrainingSettings()
+    mirror: tuple[Axis, ...] = ()
     sequence: SequenceSettings = SequenceSettings()
     inputs: tuple[TaskInput, ...] = ()
     prepare: PrepareSettings = PrepareSettings()

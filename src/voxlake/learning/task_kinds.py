@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
+from voxlake.core.errors import UsageError
+from voxlake.learning.predict_options import PredictOptions
 from voxlake.networks.registry import Gives, get_network
 
 if TYPE_CHECKING:
@@ -41,6 +43,16 @@ def check_kind(task: Task) -> None:
         raise ValueError(
             'level = "patient" goes with sequence.of = "visits" and a network that takes a sequence'
         )
+    _check_mirror(task)
+
+
+def _check_mirror(task: Task) -> None:
+    if task.mirror and task.kind == "segmentation":
+        raise ValueError("a segmentation is mirrored by 'segmentation.mirror', not by 'mirror'")
+    try:
+        PredictOptions.of(task.mirror, "torch", takes=task.takes, dimensions=task.dimensions)
+    except UsageError as error:
+        raise ValueError(str(error)) from error
 
 
 def _check_target(task: Task) -> None:

@@ -271,6 +271,9 @@ def test_a_training_that_is_logged_leaves_its_files_with_the_model(lake: Lake) -
         ("table", TABLE, "", "takes a table: name its columns"),
         ("slices", SLICES, SLICES + TABLE, "takes no table"),
         ("slices", 'target = "nodule"', 'target = "nodule"\nlearn_from = ["a"]', "is for kind 'reconstr"),
+        ("table", 'target = "nodule"', 'target = "nodule"\nmirror = ["row"]', "takes a table and no image"),
+        ("slices", 'target = "nodule"', 'target = "nodule"\nmirror = ["slice"]', "which have no slices"),
+        ("multilabel", "targets =", 'mirror = ["left"]\ntargets =', "column"),
     ],
 )
 def test_tasks_that_contradict_themselves_are_refused(

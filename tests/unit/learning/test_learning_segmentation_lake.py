@@ -281,3 +281,5 @@ def test_a_task_says_what_it_lacks(balls: Lake):
     wrong = load_task(TASK.replace("per_volume", "pervolume"))
     with pytest.raises(SettingsError, match="did you mean 'per_volume'"):
         train(balls, wrong)
+    with pytest.raises(SettingsError, match=r"mirrored by 'segmentation.mirror'"):
+        load_task(f'mirror = ["row"]\n{TASK}')

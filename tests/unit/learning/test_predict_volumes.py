@@ -327,6 +327,31 @@ def test_mirror_images_are_averaged(lake: Lake, name: str) -> None:
         assert (claimed, uncertainty) == pytest.approx(expected[subject, number], rel=1e-6, abs=1e-9)
 
 
+def test_a_task_says_how_its_network_is_to_be_mirrored(lake: Lake) -> None:
+    task = load_task(f'name = "nodule"\nmirror = ["column"]\n{TASKS["nodule"]}')
+    plain = get_model(lake, "nodule")
+    mirrored = get_model(lake, train(lake, task, progress=False).result["model"])
+    held_out = (
+        "select fold, subject, probability from predictions where model_id = $model and part = 'test' "
+        'and "class" = $positive order by fold, subject'
+    )
+    rows = lake.sql(held_out, {"model": mirrored.model_id, "positive": plain.classes[-1]}).rows()
+    assert len(rows) == 8
+    by_subject = {one.unit.subject: one.unit for one in tasks(lake, "nodule")}
+    seen = []
+    for fold, subject, probability in rows:
+        (image,) = image_inputs(lake, plain.task, [by_subject[subject]])
+        # Mirroring changes no weight.
+        member = plain.member(fold)
+        views = [member.answers((view,))[0, -1] for view in (image, image.flip(4))]
+        assert probability == pytest.approx(np.mean(views), rel=1e-6)
+        seen.append(abs(views[0] - views[1]))
+        assert mirrored.ensemble().members[fold].mirror == ("column",)
+    assert max(seen) > 1e-7
+    assert predict(lake, mirrored.model_id, "old").arguments["mirror"] == ["column"]
+    assert predict(lake, mirrored.model_id, "all", mirror=["none"]).arguments["mirror"] == []
+
+
 def test_rows_made_with_other_options_are_never_taken_for_these(lake: Lake) -> None:
     model_id = get_model(lake, "nodule").model_id
     cohort_id = get_cohort(lake, "all").cohort_id
