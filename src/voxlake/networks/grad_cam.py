@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from voxlake.core.errors import UsageError
+from voxlake.networks.committee_module import Committee
 from voxlake.networks.saliency_scores import as_maps, evaluating, scores
 
 __all__ = ["grad_cam"]
@@ -34,7 +35,7 @@ def grad_cam(
         See `scores`.
     layer : str, optional
         Name of the layer, as `named_modules` has it; the last convolution that looks at neighbours if
-        absent.
+        absent, of a committee that of each member, and the mean of their maps.
 
     Returns
     -------
@@ -50,6 +51,8 @@ def grad_cam(
     ----------
     Selvaraju et al., 2017, doi:10.1109/ICCV.2017.74.
     """
+    if isinstance(network, Committee) and layer is None:
+        return _of_members(network, images, targets)
     with evaluating(network), torch.enable_grad():
         watched = _layers(network, layer)
         kept: list[tuple[str, Tensor]] = []
@@ -76,6 +79,14 @@ def grad_cam(
     mode = "bilinear" if images.ndim == 4 else "trilinear"
     grown = functional.interpolate(maps.float(), size=images.shape[2:], mode=mode, align_corners=False)
     return as_maps(grown[:, 0])
+
+
+def _of_members(network: Committee, images: Tensor, targets: Sequence[int] | None) -> NDArray[np.float32]:
+    """The answer is the mean over the members, and so is what it rests on."""
+    with evaluating(network), torch.inference_mode():
+        _, chosen = scores(network(images), targets)
+    maps = [grad_cam(member, images, chosen) for member in network.members]
+    return np.asarray(np.mean(maps, axis=0, dtype=np.float32))
 
 
 def _layers(network: nn.Module, name: str | None) -> dict[str, nn.Module]:
