@@ -30,7 +30,7 @@ from voxlake.learning.runtime import device_of, torch_runtime
 from voxlake.learning.settings import TrainingSettings
 from voxlake.learning.step import Place, layout_of, make_scaler, take_step
 from voxlake.learning.workers import Workers, open_workers
-from voxlake.networks.small_maps import small_maps_exact
+from voxlake.networks.small_maps import small_maps_padded
 
 __all__ = ["FitResult", "StepRecord", "Validate", "fit"]
 
@@ -135,7 +135,7 @@ def fit(  # noqa: PLR0913 - who is told of the course of it are options beside t
     """
     larger = _check(objective, settings, validate)
     place = Place(device_of(settings.device), settings.precision, layout_of(network))
-    with torch_runtime(settings.threads, settings.seed), small_maps_exact(network):
+    with torch_runtime(settings.threads, settings.seed), small_maps_padded(network):
         key = "" if checkpoint_folder is None else fingerprint(network, train, settings, mark)
         place.put(network)
         network.train()

@@ -1,4 +1,4 @@
-"""Convolutions of small maps in float32, where the rest of a network multiplies in bfloat16."""
+"""Convolutions of small maps, padded first: what oneDNN does about their padding is not right."""
 
 from __future__ import annotations
 
@@ -6,22 +6,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
-__all__ = ["small_maps_exact"]
+__all__ = ["small_maps_padded"]
 
-_CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-_MARK = "_voxlake_left_autocast"
+_MARK = "_voxlake_padding"
+_Convolution = nn.Conv2d | nn.Conv3d
 
 
 @contextmanager
-def small_maps_exact(network: nn.Module) -> Iterator[None]:
-    """Within it, convolutions of maps that are smaller than their kernel are computed in float32.
+def small_maps_padded(network: nn.Module) -> Iterator[None]:
+    """Within it, maps that are smaller than the kernel of a convolution are padded before it, on processors.
 
-    On processors, torch 2.13 with oneDNN leaves part of the gradient of such a kernel unwritten in bfloat16:
-    of 3 x 3 x 3 on maps of two slices, of 5 x 5 x 5 on maps of four. They are the deepest and cost little.
-    Only under autocast on a processor; otherwise nothing changes.
+    With padding of its own, torch 2.13 with oneDNN leaves part of the gradient of such a kernel unwritten in
+    bfloat16 (3 x 3 x 3 on maps of two slices, 5 x 5 x 5 on maps of four); in float32, kernels of 5 and 7
+    give wrong numbers now and then, or write beyond their memory. With zeros around the map the sums are the
+    same, and the kernel fits.
 
     Parameters
     ----------
@@ -30,9 +31,9 @@ def small_maps_exact(network: nn.Module) -> Iterator[None]:
     """
     handles = []
     for module in network.modules():
-        if isinstance(module, _CONVOLUTIONS):
-            handles.append(module.register_forward_pre_hook(_leave))
-            handles.append(module.register_forward_hook(_return, always_call=True))
+        if isinstance(module, _Convolution) and module.padding_mode == "zeros":
+            handles.append(module.register_forward_pre_hook(_pad))
+            handles.append(module.register_forward_hook(_restore, always_call=True))
     try:
         yield
     finally:
@@ -40,17 +41,29 @@ def small_maps_exact(network: nn.Module) -> Iterator[None]:
             handle.remove()
 
 
-def _leave(module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...] | None:
-    x = given[0]
-    small = any(size < wide for size, wide in zip(x.shape[2:], module.kernel_size, strict=True))  # type: ignore[arg-type]  # of a convolution
-    if x.device.type != "cpu" or not small or not torch.is_autocast_enabled("cpu"):
+def _pad(module: _Convolution, given: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    x: Tensor = given[0]
+    extents = zip(x.shape[2:], module.kernel_size, module.dilation, strict=True)
+    small = any(size <= apart * (wide - 1) for size, wide, apart in extents)
+    if x.device.type != "cpu" or not small:
         return None
-    torch.set_autocast_enabled("cpu", False)
-    setattr(module, _MARK, True)
-    return (x.float(), *given[1:])
+    sides = _sides(module)
+    setattr(module, _MARK, module.padding)
+    module.padding = (0,) * len(sides)
+    return (functional.pad(x, [side for axis in reversed(sides) for side in axis]), *given[1:])
 
 
-def _return(module: nn.Module, *_: object) -> None:
-    if getattr(module, _MARK, False):
-        torch.set_autocast_enabled("cpu", True)
+def _sides(module: _Convolution) -> list[tuple[int, int]]:
+    """Zeros before and after the map along each axis."""
+    if module.padding == "valid":
+        return [(0, 0)] * len(module.kernel_size)
+    if isinstance(module.padding, str):
+        lost = [apart * (wide - 1) for wide, apart in zip(module.kernel_size, module.dilation, strict=True)]
+        return [(each // 2, each - each // 2) for each in lost]
+    return [(each, each) for each in module.padding]
+
+
+def _restore(module: _Convolution, *_: object) -> None:
+    if hasattr(module, _MARK):
+        module.padding = getattr(module, _MARK)
         delattr(module, _MARK)
