@@ -65,7 +65,7 @@ def describe_saliency(scored: Scored, method: str) -> Section:
         raise UsageError("no image of what the model said is prepared any more; leave saliency out")
     called = [int(scored.called[one]) for one in chosen]
     folds = [int(scored.folds[one]) for one in chosen]
-    found = explain(model.lake, model.model_id, rows, called, folds, method=method)  # type: ignore[arg-type]
+    found = explain(model.lake, model.model_id, rows, called, folds, method=method)
     examples = [
         _example(scored, number, row, values, one)
         for number, row, values, one in zip(

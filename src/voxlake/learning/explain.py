@@ -15,7 +15,7 @@ from voxlake.lake.lake import Lake
 from voxlake.learning.inputs import image_inputs
 from voxlake.learning.model import Model, get_model
 from voxlake.learning.units import Unit
-from voxlake.networks.saliency import Method, saliency
+from voxlake.networks.saliency import Method, method_named, saliency
 from voxlake.networks.saliency_check import SanityCheck, Stage, sanity_check
 
 __all__ = ["Explained", "explain"]
@@ -47,7 +47,7 @@ def explain(
     targets: Sequence[int],
     folds: Sequence[int],
     *,
-    method: Method = "grad-cam",
+    method: str = "grad-cam",
 ) -> Explained:
     """Explain what a model says of prepared volumes.
 
@@ -69,8 +69,9 @@ def explain(
     Raises
     ------
     UsageError
-        The model takes no images, or not images alone, or there is nothing to explain.
+        The model takes no images, or not images alone, there is nothing to explain, or no such method.
     """
+    explainer = _Explainer(method_named(method))
     found = get_model(lake, model)
     if found.task.takes != "image":
         raise UsageError(
@@ -85,10 +86,9 @@ def explain(
     for fold, shares in _speakers(found, folds).items():
         chosen = list(shares)
         network, wanted = found.network(fold), [targets[one] for one in chosen]
-        by = _Explainer(method)
         weights = np.asarray(list(shares.values()), dtype=np.float32).reshape(-1, *(1,) * (maps.ndim - 1))
-        maps[chosen] += weights * by(network, images[chosen], wanted)
-        checks.append((len(chosen), sanity_check(by, network, images[chosen], wanted)))
+        maps[chosen] += weights * explainer(network, images[chosen], wanted)
+        checks.append((len(chosen), sanity_check(explainer, network, images[chosen], wanted)))
     flat = maps.ndim == 3
     return Explained(maps[:, None] if flat else maps, _together(checks))
 

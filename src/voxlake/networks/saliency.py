@@ -14,15 +14,40 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from voxlake.core.errors import UsageError
+from voxlake.core.hints import hint
 from voxlake.networks.grad_cam import grad_cam
 from voxlake.networks.integrated_gradients import integrated_gradients
 from voxlake.networks.occlusion import occlusion
 from voxlake.networks.saliency_scores import scores
 
-__all__ = ["METHODS", "Method", "grad_cam", "integrated_gradients", "occlusion", "saliency", "scores"]
+__all__ = [
+    "METHODS",
+    "Method",
+    "grad_cam",
+    "integrated_gradients",
+    "method_named",
+    "occlusion",
+    "saliency",
+    "scores",
+]
 
 Method = Literal["grad-cam", "occlusion", "integrated-gradients"]
 METHODS: tuple[Method, ...] = ("grad-cam", "occlusion", "integrated-gradients")
+
+
+def method_named(name: str) -> Method:
+    """Find a method.
+
+    Raises
+    ------
+    UsageError
+        There is none of that name; the near miss is named.
+    """
+    for method in METHODS:
+        if method == name:
+            return method
+    raise UsageError(f"saliency '{name}' is unknown{hint(name, METHODS)}; there are {', '.join(METHODS)}")
 
 
 def saliency(

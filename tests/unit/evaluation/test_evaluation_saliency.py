@@ -107,3 +107,5 @@ def test_a_trained_network_is_explained_in_its_report(
     )
     with pytest.raises(UsageError, match="takes no saliency"):
         report(lake, "everyone", saliency="grad-cam")
+    with pytest.raises(UsageError, match="saliency 'gradcam' is unknown; did you mean 'grad-cam'"):
+        report(lake, "small", saliency="gradcam")  # type: ignore[arg-type]  # typed by a person
