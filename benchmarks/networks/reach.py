@@ -1,5 +1,7 @@
 """What the recipes reach on public data, run as a user runs them: ingest, select, prepare, train, evaluate.
 
+Or, where a network that others trained looks at the images, with `embed` and `mine` in place of `train`.
+
     python benchmarks/networks/reach.py pneumoniamnist --data ../shared/data
 
 The task is the one that ships (`voxlake recipe`). Its settings were chosen on training and validation parts.
@@ -39,6 +41,10 @@ class Recipe:
         Whether near-duplicates are looked for.
     plain : tuple of str
         Cohorts of label volumes, which no plan changes.
+    encoder : str
+        Pre-trained encoder whose vectors are mined, in place of a training.
+    plan : str
+        Under which the images are prepared for it.
     """
 
     source: str
@@ -47,6 +53,8 @@ class Recipe:
     published: str = ""
     check: bool = False
     plain: tuple[str, ...] = ()
+    encoder: str = ""
+    plan: str = ""
 
 
 RECIPES = {
@@ -58,7 +66,12 @@ RECIPES = {
     ),
     "chest_xray": Recipe("chest_xray_pneumonia", {"chest": "modality = 'DX'"}, {"roc_auc": 0.985}),
     "breast_ultrasound": Recipe(
-        "breast_ultrasound_busi", {"breasts": "modality = 'US'"}, {"roc_auc": 0.90}, check=True
+        "breast_ultrasound_busi",
+        {"breasts": "modality = 'US'"},
+        {"roc_auc": 0.90},
+        check=True,
+        encoder="efficientnet-lite1",
+        plan="ultrasound",
     ),
     "hippocampus": Recipe(
         "hippocampus_mri",
@@ -85,7 +98,12 @@ def main() -> None:
     parser.add_argument("--official", type=Path, help="npz file with the test part of PneumoniaMNIST")
     parser.add_argument("--lake", type=Path, help="keep the lake here")
     parser.add_argument("--epochs", type=int, help="instead of those of the recipe")
-    parser.add_argument("--rounds", type=int, default=1, help="so many seeds of the training, from 0")
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=1,
+        help="so many seeds of the training, or of the folds that are mined, from 0",
+    )
     given = parser.parse_args()
     sys.path.insert(0, str(HERE.parent))
     from harness import machine, save
@@ -94,7 +112,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         home = given.lake or Path(folder)
         lake = filled(home, given.recipe, recipe, source(home, given, recipe))
-        runs = [one(lake, given.recipe, given.epochs, seed) for seed in range(given.rounds)]
+        runs = [
+            mined(lake, given.recipe, seed) if recipe.encoder else one(lake, given.recipe, given.epochs, seed)
+            for seed in range(given.rounds)
+        ]
     results = {"machine": machine(), "published": recipe.published, "aims": dict(recipe.aims), "runs": runs}
     for run in runs:
         for name, aim in recipe.aims.items():
@@ -133,22 +154,56 @@ def write_pictures(arrays: Path, folder: Path, *, only: str = "") -> None:
 def filled(home: Path, name: str, recipe: Recipe, data: Path) -> Any:
     """A lake with the data of a recipe, prepared."""
     import voxlake as vl
+    from voxlake.store.keys import LakeKey
 
     home.mkdir(parents=True, exist_ok=True)
+    if not (home / "key").exists():
+        # Folds are drawn by pseudonym, and these by the key: with one key a run can be repeated.
+        LakeKey(bytes(range(32))).save(home / "key")
     copied = {Path(row["file"]).name: row["file"] for row in vl.recipe(name, tempfile.mkdtemp(dir=home))}
     lake = vl.open(home / "lake", key=home / "key")
     print(
         "ingest",
         vl.ingest(lake, data, mapping=copied["mapping.toml"], policy=copied.get("policy.toml")).balance(),
     )
-    task = vl.load_task(copied["task.toml"])
+    task_plan = recipe.plan or vl.load_task(copied["task.toml"]).load_plan()
     for cohort, condition in recipe.cohorts.items():
         selected = vl.select(lake, cohort, condition)
-        plan = vl.Plan() if cohort in recipe.plain else task.load_plan()
+        plan = vl.Plan() if cohort in recipe.plain else task_plan
         print("prepare", cohort, vl.prepare(selected, plan=plan).balance())
     if recipe.check:
         print("check", vl.check(lake, next(iter(recipe.cohorts))).balance())
+    if recipe.encoder:
+        print("models import", vl.models_import(lake, recipe.encoder).balance())
+        started = time.perf_counter()
+        run = vl.embed(vl.get_cohort(lake, next(iter(recipe.cohorts))), model=recipe.encoder)
+        print("embed", run.balance(), f"{time.perf_counter() - started:.0f} s")
     return lake
+
+
+def mined(lake: Any, name: str, seed: int) -> dict[str, Any]:
+    """Mine vectors, evaluate, and say what was chosen; the folds are drawn with the seed."""
+    import voxlake as vl
+    from voxlake.learning.mined import get_mined
+    from voxlake.learning.mining import load_mining_task
+    from voxlake.learning.recipe import recipe_file
+
+    task = load_mining_task(recipe_file(name, "task.toml"))
+    task = task.model_copy(update={"folds": task.folds.model_copy(update={"seed": seed})})
+    started = time.perf_counter()
+    run = vl.mine(lake, task, progress=True)
+    seconds = time.perf_counter() - started
+    print("mine", run.balance(), run.result["chosen"])
+    model = get_mined(lake, run.result["model"])
+    return {
+        "seed": seed,
+        "seconds": seconds,
+        "counts": run.counts,
+        "results": {name: model.card["results"][name] for name in ("importance", "audit")},
+        "result": run.result,
+        "scores": vl.evaluate(lake, run.result["model"]).result["scores"],
+        "task": task.to_toml(),
+    }
 
 
 def one(lake: Any, name: str, epochs: int | None, seed: int) -> dict[str, Any]:

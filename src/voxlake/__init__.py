@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from voxlake.lake.verify import verify
     from voxlake.lake.withdrawals import withdraw
     from voxlake.learning.arrays import fit_arrays
+    from voxlake.learning.embed import embed
     from voxlake.learning.export_model import models_export
     from voxlake.learning.mine import mine
     from voxlake.learning.predict import predict
@@ -116,6 +117,7 @@ __all__ = [
     "compact",
     "deidentify",
     "demo",
+    "embed",
     "erase",
     "evaluate",
     "export",

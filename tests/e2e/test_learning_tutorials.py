@@ -70,6 +70,9 @@ def test_breast_ultrasound(realdata: Path, work: Path, capsys: pytest.CaptureFix
     assert precision["name"] == "precision_at_5"
     assert round(precision["value"], 2) == 0.39
     assert round(session["results"]["by_chance"], 2) == 0.36
+    # What a network that was trained on photographs sees tells them well.
+    assert 0.87 < session["better"]["roc_auc"]["value"] < 0.94
+    assert 0.53 < session["nearer"][0]["value"] < 0.64
     page = (work / "tissue.html").read_text("utf-8")
     assert "No patient is known of any sample." in page
     assert "Of 320 subjects no patient is known" in page

@@ -44,6 +44,7 @@ from voxlake.lake.rekey import keys_rekey
 from voxlake.lake.rotate import keys_rotate
 from voxlake.lake.verify import verify
 from voxlake.lake.withdrawals import withdraw
+from voxlake.learning.embed import embed
 from voxlake.learning.export_model import models_export
 from voxlake.learning.mine import mine
 from voxlake.learning.mining import load_mining_task
@@ -255,12 +256,22 @@ def sent_out(at: Place) -> Any:
 
 
 def brought(at: Place) -> Any:
-    """No such weights here: where there are none, nothing is brought, and that is said."""
+    """Where there are no weights, nothing is brought, and that is said; those of a package are."""
     empty = at.folder / "weights"
     empty.mkdir()
     with pytest.raises(VoxlakeError) as refused:
         models_import(at.lake, empty)
-    return str(refused.value).replace(str(empty), ""), models_list(at.lake)
+    runs = [models_import(at.lake, "efficientnet-lite0") for _ in "ab"]
+    return str(refused.value).replace(str(empty), ""), [counted(run) for run in runs], models_list(at.lake)
+
+
+def looked_at(at: Place) -> Any:
+    cohort, volumes = get_cohort(at.lake, "all"), load_plan(PLAN)
+    runs = [
+        embed(cohort, model="efficientnet-lite0", volumes=volumes, extent=33, progress=False) for _ in "ab"
+    ]
+    vectors = "select subject, vector from embeddings where name = 'efficientnet-lite0' order by 1"
+    return [counted(run) for run in runs], at.rows(vectors)
 
 
 def trained(at: Place) -> Any:
@@ -437,6 +448,7 @@ CASES: dict[str, Callable[[Place], Any]] = {
     "mine": mined,
     "models import": brought,
     "models list": lambda at: models_list(at.lake),
+    "embed": looked_at,
     "train": trained,
     "predict": predicted,
     "models export": carried_out,

@@ -32,7 +32,7 @@ _GROUP_BYTES = 64 * 2**20
 _PACKS = 128
 _NOT_CARRIED = (
     "volumes, masks, features, embeddings, models, predictions, scores and associations; make them again "
-    "with prepare, segment, measure, train, mine, predict, evaluate"
+    "with prepare, segment, measure, embed, train, mine, predict, evaluate"
 )
 _LEFT_OUT = {"tags", "run_id", "committed_at"}
 _COLUMNS = ", ".join(f'"{one.name}"' for one in TABLES["instances"].columns if one.name not in _LEFT_OUT)

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,7 @@ class _Work:
     cohort: Cohort | None
     table: FeatureTable
 
-    @property
+    @cached_property
     def model_id(self) -> str:
         """Digest over task, rows with their values, and code."""
         return digest_many([self.task.digest(), self.cohort_id, self.table.digest(), version("voxlake")])[:24]

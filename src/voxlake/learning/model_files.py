@@ -8,6 +8,7 @@ from typing import Any
 from voxlake.core.errors import NotFoundError, UsageError
 from voxlake.core.hints import hint
 from voxlake.networks.pretrained import PRETRAINED
+from voxlake.networks.pretrained_encoders import ENCODERS
 
 __all__ = ["find_model", "model_path"]
 
@@ -34,7 +35,8 @@ def find_model(rows: Sequence[Mapping[str, Any]], name: str, *, make: str) -> Ma
     NotFoundError
         There is no such model; a near miss is named.
     UsageError
-        Several identifiers begin so, or the model is a pre-trained network, which makes masks only.
+        Several identifiers begin so, or the model is a pre-trained network, which makes masks or vectors
+        only.
     """
     by_task = [row for row in rows if row["task"] == name]
     by_id = [row for row in rows if row["model_id"].startswith(name)]
@@ -42,6 +44,11 @@ def find_model(rows: Sequence[Mapping[str, Any]], name: str, *, make: str) -> Ma
         raise UsageError(f"{len(by_id)} models begin with '{name}'; give more characters")
     found = (by_task or by_id)[:1]
     pretrained = found[0]["task"] if found else name
+    if pretrained in ENCODERS:
+        raise UsageError(
+            f"'{pretrained}' is a pre-trained encoder, which answers nothing; run `voxlake embed COHORT "
+            f"--model {pretrained}` and mine its vectors"
+        )
     if pretrained in PRETRAINED:
         raise UsageError(
             f"'{pretrained}' is a pre-trained network that makes masks; name it in a mask plan "

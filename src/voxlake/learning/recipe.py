@@ -16,8 +16,9 @@ __all__ = ["recipe", "recipe_file"]
 def recipe(name: str | None = None, folder: str | Path = ".") -> list[dict[str, Any]]:
     """List the recipes that come with voxlake, or copy one to a folder.
 
-    A recipe is a task that was tried on public data, with the mapping and the policy under which the data
-    come in. Its comments say where the data are, how settings were chosen and what they reached.
+    A recipe is a task that was tried on public data, to be trained or mined, with the mapping and the policy
+    under which the data come in. Its comments say where the data are, how settings were chosen and what they
+    reached.
 
     Parameters
     ----------

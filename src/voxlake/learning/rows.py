@@ -66,12 +66,18 @@ def prediction_rows(
 
 
 def network_embedding_rows(
-    units: Sequence[Unit], vectors: NDArray[np.float32], *, name: str, model_id: str, cohort_id: str
+    units: Sequence[Unit],
+    vectors: NDArray[np.float32],
+    *,
+    name: str,
+    model_id: str,
+    cohort_id: str,
+    embedding_id: str | None = None,
 ) -> list[dict[str, Any]]:
-    """One row for each unit."""
+    """One row for each unit; what the vectors are is the model, unless it depends on more than that."""
     return [
         {
-            "embedding_id": model_id,
+            "embedding_id": embedding_id or model_id,
             "name": name,
             "model_id": model_id,
             "subject_level": unit.level,

@@ -34,6 +34,7 @@ _LARGEST_NUMBER_OF_GROUPS = 8
 _ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = MappingProxyType(
     {
         "relu": nn.ReLU,
+        "relu6": nn.ReLU6,
         "leaky_relu": nn.LeakyReLU,
         "gelu": nn.GELU,
         "silu": nn.SiLU,
@@ -41,7 +42,7 @@ _ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = MappingProxyType(
     }
 )
 
-_MONOTONE = frozenset({"relu", "leaky_relu", "elu"})
+_MONOTONE = frozenset({"relu", "relu6", "leaky_relu", "elu"})
 
 
 class Style(Protocol):

@@ -45,8 +45,8 @@ class EfficientNetSettings(Settings):
         has 1280 channels times this.
     depth_factor : float
         By which all repeats are multiplied; the products are rounded up.
-    activation : {"relu", "leaky_relu", "gelu", "silu", "elu"}
-        Non-linearity.
+    activation : {"relu", "relu6", "leaky_relu", "gelu", "silu", "elu"}
+        Non-linearity; ``"relu6"`` stops at 6.
     normalisation : {"batch", "instance", "group"}
         What follows each convolution. The running statistics of ``"batch"`` follow with 0.1 instead of 0.01
         of the paper: in trainings of a few hundred steps they would stay behind.
@@ -67,7 +67,7 @@ class EfficientNetSettings(Settings):
     squeeze: Annotated[float, Field(ge=0, le=1)] = 0.25
     width_factor: PositiveFloat = 1.0
     depth_factor: PositiveFloat = 1.0
-    activation: Literal["relu", "leaky_relu", "gelu", "silu", "elu"] = "silu"
+    activation: Literal["relu", "relu6", "leaky_relu", "gelu", "silu", "elu"] = "silu"
     normalisation: Literal["batch", "instance", "group"] = "batch"
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     stochastic_depth: Annotated[float, Field(ge=0, lt=1)] = 0.2

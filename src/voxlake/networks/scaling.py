@@ -44,7 +44,7 @@ def scaled(values: NDArray[Any], scaling: Scaling) -> NDArray[np.float32]:
         raise ItemError("step_failed", "a pre-trained network needs finite values")
     low, high = _limits(numbers, scaling)
     if high <= low:
-        raise ItemError("step_failed", "nearly all voxels have one value: there is nothing to segment")
+        raise ItemError("step_failed", "nearly all voxels have one value: there is nothing to see")
     return (numbers - low) / (high - low)
 
 

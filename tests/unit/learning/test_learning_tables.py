@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -319,6 +320,24 @@ def test_regression_finds_the_line() -> None:
     error = np.concatenate([one.values - target[one.rows] for one in tests])
     assert np.sqrt((error**2).mean()) < 0.2
     assert [row["name"] for row in mined.results["importance"]][:2] == ["x0", "x2"]
+
+
+def test_coordinates_of_a_vector_matter_together() -> None:
+    generator = np.random.default_rng(0)
+    values = generator.normal(size=(150, 4))
+    # Half of what is to be known is in one coordinate, half in another.
+    target = values[:, 0] + values[:, 1] + 0.3 * values[:, 3]
+    names = ("seen.0", "seen.1", "seen.2", "age")
+    table = table_from_arrays(dict(zip(names, values.T, strict=True)), target=target)
+    vector = [replace(one, source="embeddings") for one in table.inputs[:3]]
+    search = {"estimators": ["linear"], "candidates": 1}
+    mined = mine_table(table.with_inputs([*vector, table.inputs[3]]), _task(kind="regression", search=search))
+    first, second = mined.results["importance"]
+    assert (first["name"], second["name"]) == ("seen", "age")
+    # Three coordinates of their own, as the columns of any other table.
+    apart = mine_table(table, _task(kind="regression", search=search)).results["importance"]
+    assert {one["name"] for one in apart} == set(names)
+    assert first["value"] > max(one["value"] for one in apart)
 
 
 def test_harmonisation_needs_a_batch_that_every_fold_has_seen() -> None:

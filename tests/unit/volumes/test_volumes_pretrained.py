@@ -19,6 +19,7 @@ from voxlake.lake.verify import verify
 from voxlake.learning.model import get_model
 from voxlake.learning.predict import predict
 from voxlake.networks.pretrained import PRETRAINED, known_model
+from voxlake.networks.pretrained_encoders import ENCODERS
 from voxlake.networks.whole import whole_labels
 from voxlake.volumes.pretrained_models import models_import, models_list, stored_network
 from voxlake.volumes.pretrained_step import PRETRAINED_METHODS, Pretrained, with_network
@@ -65,9 +66,10 @@ def test_a_network_that_makes_masks_is_no_model_to_predict_with(lake: Lake) -> N
 
 def test_all_networks_are_listed_and_none_is_there(lake: Lake) -> None:
     rows = models_list(lake)
-    assert [row["name"] for row in rows] == sorted(PRETRAINED)
+    assert [row["name"] for row in rows] == [*sorted(PRETRAINED), *sorted(ENCODERS)]
     assert not any(row["imported"] for row in rows)
-    assert {row["licence"] for row in rows} == {"MIT"}
+    assert {row["licence"] for row in rows if row["labels"]} == {"MIT"}
+    assert {row["name"] for row in rows if not row["labels"]} == set(ENCODERS)
     with pytest.raises(NotFoundError, match="voxlake models import"):
         with_network(plan(model=LIGHT), lake.objects)
 
@@ -86,7 +88,7 @@ def test_networks_are_imported_once(new_lake: Callable[..., Lake], realdata: Pat
     assert run.counts == {"seen": 8, "stored": 8}
     assert run.result["models"] == sorted(PRETRAINED)
     assert models_import(lake, realdata / "brainchop_models").counts == {"seen": 8, "already": 8}
-    assert all(row["imported"] for row in models_list(lake))
+    assert {row["name"] for row in models_list(lake) if row["imported"]} == set(PRETRAINED)
     assert lake.sql("select distinct kind, task_kind from models").rows() == [("network", "segmentation")]
     rows = lake.sql("select task, classes, parameters, plan_digest from models order by task").dicts()
     assert [row["task"] for row in rows] == sorted(PRETRAINED)
@@ -146,7 +148,7 @@ def test_what_cannot_be_segmented(lake: Lake, realdata: Path) -> None:
     with pytest.raises(UsageError, match="no weights yet"):
         plan(model=LIGHT)(volume)
     ready = with_network(plan(model=LIGHT), lake.objects)
-    with pytest.raises(ItemError, match="nothing to segment"):
+    with pytest.raises(ItemError, match="nothing to see"):
         ready(volume)
     flat = Volume(np.zeros((1, 4, 4), np.float32), Grid.flat_image((4, 4)))
     with pytest.raises(ItemError, match="no flat images"):

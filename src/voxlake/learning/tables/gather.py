@@ -114,7 +114,7 @@ def gather_table(
         work.sources.extend(dict(one) for one in subjects.origins)
         rows: Subjects = subjects.rows
     else:
-        plans = [one.plan_digest for one in task.inputs if isinstance(one, FeatureInput)]
+        plans = [one.plan_digest for one in task.inputs if isinstance(one, FeatureInput | EmbeddingInput)]
         rows = find_subjects(cohort, task.level, plan_digest=next((one for one in plans if one), None))
         for one in task.inputs:
             _take(work, one, rows)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -34,6 +35,7 @@ def importance(
     """Loss of the metric for each variable that the model uses (Breiman, 2001), on rows it has not seen.
 
     Variables that go together stand in for one another: a small loss does not say that nothing is in one.
+    The coordinates of an embedding are dealt out together, under its name: none means anything by itself.
 
     Returns
     -------
@@ -44,22 +46,41 @@ def importance(
     truth = problem.target[list(rows)]
     whole = judge(metric, truth, speaker.says(table), positive=problem.positive)
     sign = 1.0 if better(metric, 1.0, 0.0) else -1.0
-    kept = tuple(speaker.preparation.names)
     found = {}
-    for place, column in enumerate(table.inputs):
-        if not any(
-            name == column.name or name.startswith((f"{column.name}=", f"{column.name} is")) for name in kept
-        ):
-            continue
+    for name, places in _variables(table, speaker.preparation.names).items():
         losses = []
         for repeat in range(_REPEATS):
-            generator = np.random.default_rng(derived_seed(seed, "importance", column.name, repeat))
-            shuffled = replace(column, values=column.values[generator.permutation(len(table))])
-            changed = (*table.inputs[:place], shuffled, *table.inputs[place + 1 :])
+            order = np.random.default_rng(derived_seed(seed, "importance", name, repeat)).permutation(
+                len(table)
+            )
+            changed = list(table.inputs)
+            for place in places:
+                changed[place] = replace(changed[place], values=changed[place].values[order])
             said = speaker.says(table.with_inputs(changed))
             losses.append(sign * (whole - judge(metric, truth, said, positive=problem.positive)))
-        found[column.name] = float(np.mean(losses))
+        found[name] = float(np.mean(losses))
     return found
+
+
+def _variables(table: FeatureTable, kept: Sequence[str]) -> dict[str, list[int]]:
+    """Places of the columns of each variable of which the model uses anything."""
+    used = set(kept)
+    # Columns that a preparation makes of one: its categories, and whether it is missing.
+    used |= {name[:place] for name in kept for place in _ends(name)}
+    found: defaultdict[str, list[int]] = defaultdict(list)
+    for place, column in enumerate(table.inputs):
+        if column.name in used:
+            vector = column.source == "embeddings"
+            found[column.name.rpartition(".")[0] if vector else column.name].append(place)
+    return dict(found)
+
+
+def _ends(name: str) -> Iterator[int]:
+    for mark in ("=", " is"):
+        place = name.find(mark)
+        while place >= 0:
+            yield place
+            place = name.find(mark, place + 1)
 
 
 def mean_importance(folds: Sequence[dict[str, float]]) -> list[dict[str, Any]]:

@@ -87,10 +87,14 @@ class EmbeddingInput(_Columns):
     ----------
     name : str
         Name of the task or model that made them, or the first characters of the identifier.
+    plan_digest : str, optional
+        Plan of the volumes, by its first characters; needed where a row is a volume and these were prepared
+        under several.
     """
 
     source: Literal["embeddings"]
     name: Name
+    plan_digest: str | None = None
 
 
 class FileInput(_Columns):

@@ -217,10 +217,10 @@ def _matrix(
 ) -> Floats:
     """Numbers without gaps, indicators, categories, in this order."""
     columns = {column.name: column for column in table.inputs}
-    parts = [
-        np.where(columns[name].missing, one, columns[name].values)
-        for name, one in zip(numbers, fill, strict=True)
-    ]
+    parts: list[NDArray[Any]] = []
+    if numbers:
+        known = np.column_stack([columns[name].values for name in numbers])
+        parts.append(np.where(np.isnan(known), fill, known))
     parts += [columns[name].missing.astype(np.float64) for name in indicated]
     for name, seen in categories.items():
         values = _present(columns[name])

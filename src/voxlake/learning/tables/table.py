@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -66,7 +67,7 @@ class Column:
     def texts(self) -> list[str]:
         """Values as text, ``""`` where there is none; equal values give equal text."""
         if self.kind == "number":
-            return ["" if np.isnan(value) else repr(float(value)) for value in self.values]
+            return ["" if math.isnan(value) else repr(value) for value in map(float, self.values.tolist())]
         return ["" if value is None else f"={value}" for value in self.values]
 
 

@@ -15,7 +15,7 @@ MODELS = Table(
         Column("model_id", TEXT, "Digest over task, cohort, labels, seed and code"),
         Column("kind", TEXT, "network or table: what the model learns from and which verb made it"),
         Column("task", TEXT, "Name of the task"),
-        Column("task_kind", TEXT, "classification, regression, clustering, survival, ..."),
+        Column("task_kind", TEXT, "classification, regression, clustering, survival, embedding, ..."),
         Column("task_digest", TEXT, "Digest of the task file"),
         Column("cohort_id", TEXT, "Cohort that it was trained on"),
         Column("plan_digest", TEXT, "Plan that its inputs must come from"),
