@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -30,13 +31,34 @@ def describe_mined(model: Speaker) -> tuple[Section, ...]:
 def _variables(variables: Sequence[Mapping[str, Any]]) -> Section | None:
     if not variables:
         return None
+    shown = _together(variables)
     rows = tuple(
         (str(one["name"]), str(one["kind"]), str(one["source"]), int(one.get("missing") or 0))
-        for one in variables[:_MOST]
+        for one in shown[:_MOST]
     )
-    more = f"{len(variables) - _MOST:,} more are not shown." if len(variables) > _MOST else ""
+    more = f"{len(shown) - _MOST:,} more are not shown." if len(shown) > _MOST else ""
     table = Table("Variables that went in", ("Variable", "Kind", "Source", "Missing"), rows, note=more)
     return Section("variables", "Variables", tables=(table,), place="data")
+
+
+def _together(variables: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Variables with the coordinates of each vector as one; a vector is there or not as a whole."""
+    lengths = Counter(_vector(one) for one in variables)
+    found: dict[str, Mapping[str, Any]] = {}
+    for one in variables:
+        vector = _vector(one)
+        if vector is None:
+            found[str(one["name"])] = one
+        else:
+            name = f"{vector} ({lengths[vector]:,} coordinates)"
+            found.setdefault(name, {**one, "name": name, "kind": "vector"})
+    return list(found.values())
+
+
+def _vector(variable: Mapping[str, Any]) -> str | None:
+    """Name of the vector that a variable is a coordinate of."""
+    name = str(variable["name"])
+    return name.rpartition(".")[0] if variable["source"] == "embeddings" else None
 
 
 def _importance(found: Sequence[Mapping[str, Any]]) -> Section:

