@@ -58,6 +58,7 @@ def run(arguments: Sequence[str]) -> int:
     # The command line library and the verbs are imported here: `import voxlake` needs neither.
     from cyclopts.exceptions import CycloptsError
 
+    from voxlake.cli.extras import missing_extra
     from voxlake.core.errors import SettingsError, UsageError, VoxlakeError
 
     try:
@@ -72,6 +73,12 @@ def run(arguments: Sequence[str]) -> int:
     except VoxlakeError as error:
         print(f"voxlake: {error}", file=sys.stderr)
         return 1
+    except ModuleNotFoundError as error:
+        said = missing_extra(error)
+        if said is None:
+            raise
+        print(f"voxlake: {said}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("voxlake: stopped; run the same command again and it goes on where it was", file=sys.stderr)
         return 130
