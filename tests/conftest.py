@@ -61,6 +61,17 @@ def pytest_unconfigure() -> None:
     gc.unfreeze()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Caches and keys of tests lie among their files, not in the home of whoever runs them."""
+    fonts = Path.home() / ".cache" / "matplotlib"
+    with pytest.MonkeyPatch.context() as patch:
+        # Its list of fonts takes seconds to make.
+        patch.setenv("MPLCONFIGDIR", os.environ.get("MPLCONFIGDIR", str(fonts)))
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def realdata() -> Path:
     """Folder of the real images; the test is skipped where it is absent."""

@@ -52,7 +52,7 @@ def embed(  # noqa: PLR0913 - each option of the command is a parameter
     progress: bool | None = None,
     metrics: str | Path | None = None,
 ) -> Run:
-    """Let a pre-trained encoder look at every volume of a cohort, and keep what it sees as vectors.
+    """Keep what a pre-trained encoder sees in every volume of a cohort, as vectors.
 
     The vectors are rows of `embeddings`, under the name of the encoder: an input of ``source =
     "embeddings"`` of a task that is mined, for classes, clusters or similar cases where there are few labels

@@ -19,6 +19,7 @@ from voxlake.learning.mine import mine
 from voxlake.learning.mined import get_mined
 from voxlake.learning.mining import load_mining_task
 from voxlake.learning.predict import predict
+from voxlake.learning.tables.gather import gather_table
 from voxlake.networks.pretrained_encoders import ENCODERS, known_encoder
 from voxlake.processing.registry import load_plan
 from voxlake.sources.phantoms import Phantoms
@@ -170,6 +171,50 @@ def test_what_cannot_be(lake: Lake, people: Cohort) -> None:
         models_import(lake, "efficientnet-light0")
     imported = {row["name"]: row["imported"] for row in models_list(lake) if row["name"] in ENCODERS}
     assert imported == {"efficientnet-lite0": True, "efficientnet-lite1": False}
+
+
+@pytest.mark.parametrize("combine", ["mean", "median", "min", "max"])
+def test_vectors_of_one_patient_are_combined(lake: Lake, people: Cohort, combine: str) -> None:
+    made = embed(people, model=LITE, extent=33).result["embedding"]
+    found = vectors(lake, made)
+    owners = dict(lake.sql("select subject, patient_id from embeddings").rows())
+    text = TASK.format(name="patients", kind="clustering", more=f'combine = "{combine}"', LITE=made[:12])
+    table = gather_table(lake, load_mining_task(text.replace('"series"', '"patient"')), people)
+    assert len(table) == len(set(owners.values())) < len(found)
+    assert table.names[:2] == (f"{LITE}.0", f"{LITE}.1")
+    matrix, names = table.numbers()
+    assert len(names) == known_encoder(LITE).coordinates
+    for patient, row in zip(table.subjects, matrix, strict=True):
+        its = [found[volume] for volume, owner in owners.items() if owner == patient]
+        expected = getattr(np, combine)(np.stack(its).astype(np.float64), axis=0)
+        np.testing.assert_allclose(row, expected, rtol=1e-12)
+
+
+def test_columns_of_vectors_are_chosen_like_any_others(lake: Lake, people: Cohort) -> None:
+    embed(people, model=LITE, extent=33)
+    task = TASK.format(name="some", kind="clustering", more="", LITE=LITE)
+    chosen = f'{task}include = ["*.1?"]\nexclude = ["*.13"]\nprefix = "a-"\n'
+    table = gather_table(lake, load_mining_task(chosen), people)
+    assert table.names == tuple(f"a-{LITE}.{number}" for number in range(10, 20) if number != 13)
+    with pytest.raises(NotFoundError, match="no column named"):
+        gather_table(lake, load_mining_task(f'{task}include = ["nothing"]\n'), people)
+
+
+def test_vectors_must_be_told_apart(lake: Lake, people: Cohort) -> None:
+    task = load_mining_task(TASK.format(name="any", kind="clustering", more="", LITE=LITE))
+    with pytest.raises(NotFoundError, match=f"no embedding '{LITE}'"):
+        gather_table(lake, task, people)
+    first = select(lake, "one", "patient_id = (select min(patient_id) from series)")
+    others = select(lake, "others", "patient_id > (select min(patient_id) from series)")
+    embed(first, model=LITE, extent=33)
+    with pytest.raises(NotFoundError, match="a vector of no row of the table"):
+        gather_table(lake, task, others)
+    # Rows without a vector stay, and have none of its numbers.
+    matrix, _ = gather_table(lake, task, people).numbers()
+    assert np.isnan(matrix).all(axis=1).sum() == len(matrix) - len(first.members()) > 0
+    embed(first, model=LITE, extent=65)
+    with pytest.raises(UsageError, match="2 embeddings are called"):
+        gather_table(lake, task, people)
 
 
 @pytest.fixture

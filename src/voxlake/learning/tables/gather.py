@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +28,6 @@ from voxlake.learning.tables.outside import cells_by_subject, read_outside
 from voxlake.learning.tables.sources import (
     Found,
     column_of,
-    embedding_values,
     feature_values,
     header_values,
     label_columns,
@@ -37,6 +36,7 @@ from voxlake.learning.tables.sources import (
 )
 from voxlake.learning.tables.subjects import Subjects, find_subjects
 from voxlake.learning.tables.table import Column, FeatureTable, Left
+from voxlake.learning.tables.vectors import vector_columns
 
 __all__ = ["gather_table", "table_identifier"]
 
@@ -135,6 +135,9 @@ def _take(work: _Gathering, one: Input, rows: Subjects) -> None:
             work.conflicts[f"{one.prefix}{name}"] = conflicts[name]
         work.sources.append({"source": "labels", "columns": len(columns)})
         return
+    if isinstance(one, EmbeddingInput):
+        _take_vectors(work, one, rows)
+        return
     found = _found(work, one, rows)
     keys = [row[found.level] for row in rows.within]
     taken = [name for name in found.columns if work.takes(name, one)]
@@ -148,13 +151,27 @@ def _take(work: _Gathering, one: Input, rows: Subjects) -> None:
             category=f"{one.prefix}{name}" in work.categories,
         )
         work.add(column)
-    if not taken:
-        raise NotFoundError(
-            f"input '{one.source}' gives no column named {list(one.include)}"
-            f"{hint(one.include[0], found.columns)}"
-        )
+    _need(one, taken, found.columns)
     if not isinstance(one, FileInput):
         work.sources.append({"source": one.source, "columns": len(taken)})
+
+
+def _take_vectors(work: _Gathering, one: EmbeddingInput, rows: Subjects) -> None:
+    """Add the coordinates of vectors."""
+    found = vector_columns(work.lake, one, rows, combine=work.task.combine)
+    taken = [column for column in found if work.takes(column.name, one)]
+    for column in taken:
+        renamed = _renamed(column, one.prefix)
+        work.add(renamed.as_category() if renamed.name in work.categories else renamed)
+    _need(one, taken, [column.name for column in found])
+    work.sources.append({"source": one.source, "columns": len(taken)})
+
+
+def _need(one: Input, taken: Sequence[object], known: Iterable[str]) -> None:
+    if not taken:
+        raise NotFoundError(
+            f"input '{one.source}' gives no column named {list(one.include)}{hint(one.include[0], known)}"
+        )
 
 
 def _found(work: _Gathering, one: Input, rows: Subjects) -> Found:
@@ -163,8 +180,6 @@ def _found(work: _Gathering, one: Input, rows: Subjects) -> Found:
             return feature_values(work.lake, one, rows)
         case HeaderInput():
             return header_values(work.lake, one, rows)
-        case EmbeddingInput():
-            return embedding_values(work.lake, one, rows)
         case SqlInput():
             return sql_values(work.lake, one)
         case FileInput():

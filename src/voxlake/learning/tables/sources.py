@@ -1,4 +1,4 @@
-"""Columns of a table from the lake: features, headers, labels, embeddings, SQL."""
+"""Columns of a table from the lake: features, headers, labels, SQL."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 from voxlake.core.errors import NotFoundError, UsageError
 from voxlake.core.hints import hint
 from voxlake.lake.lake import Lake
-from voxlake.learning.tables.inputs import EmbeddingInput, FeatureInput, HeaderInput, SqlInput
+from voxlake.learning.tables.inputs import FeatureInput, HeaderInput, SqlInput
 from voxlake.learning.tables.make import column_from
 from voxlake.learning.tables.subjects import Subjects
 from voxlake.learning.tables.table import Column
@@ -24,7 +24,6 @@ __all__ = [
     "COMBINE",
     "Found",
     "column_of",
-    "embedding_values",
     "feature_values",
     "header_values",
     "label_columns",
@@ -198,42 +197,6 @@ def label_columns(
             key for key, row in values.items() if not numeric and len({str(one) for one in row}) > 1
         }
     return columns, conflicts
-
-
-def embedding_values(lake: Lake, settings: EmbeddingInput, subjects: Subjects) -> Found:
-    """Coordinates of vectors of the rows: columns ``name.0``, ``name.1``, ...
-
-    Raises
-    ------
-    NotFoundError
-        There is no embedding of that name, or it is about none of the rows.
-    UsageError
-        Several are; name the identifier.
-    """
-    rows = lake.sql(
-        "select embedding_id, name, subject_level, subject, vector from embeddings "
-        "where name = $name or starts_with(embedding_id, $name) order by embedding_id, subject",
-        {"name": settings.name},
-    ).dicts()
-    made = sorted({row["embedding_id"] for row in rows})
-    if not made:
-        others = [row[0] for row in lake.sql("select distinct name from embeddings").rows()]
-        raise NotFoundError(f"no embedding '{settings.name}'{hint(settings.name, others)}")
-    if len(made) > 1:
-        shown = [one[:12] for one in made[:5]]
-        raise UsageError(f"{len(made)} embeddings are called '{settings.name}'; name one of {shown}")
-    level = str(rows[0]["subject_level"])
-    inside = {one for row in subjects.within for one in row.get(level, ())}
-    columns: defaultdict[str, dict[str, list[Any]]] = defaultdict(dict)
-    for row in (row for row in rows if row["subject"] in inside):
-        for place, value in enumerate(row["vector"]):
-            columns[f"{row['name']}.{place}"][row["subject"]] = [value]
-    if not columns:
-        raise NotFoundError(
-            f"embedding '{settings.name}' has a vector of no row of the table; it is about "
-            f"{len(rows)} subjects at level '{level}'"
-        )
-    return Found(level, "embeddings", columns)
 
 
 def sql_values(lake: Lake, settings: SqlInput) -> Found:
