@@ -70,8 +70,8 @@ def embed(  # noqa: PLR0913 - each option of the command is a parameter
     volumes : str, path or Plan, optional
         Plan under which the cohort was prepared; needed only if there are several.
     extent : int
-        Rows and columns that each slice is brought to, whatever its shape; 33 at least. One more than a power
-        of two, or than a multiple of 32, is seen exactly as by the makers of the network.
+        Rows and columns that each slice is brought to, whatever its shape; 33 at least. One more than a
+        multiple of 32 is seen exactly as by the makers of the network.
     engine : str, optional
         ``"serial"``, ``"processes:N"`` or a cluster; by default this process, in which the encoder already
         works on all cores.
