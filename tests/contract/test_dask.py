@@ -144,6 +144,8 @@ def test_items_that_are_not_tried_again_fail_with_their_dask_worker(
     assert len(failures) == 1
 
 
+# Where nobody listens any more, distributed leaves the socket of a failed attempt to the garbage collector.
+@pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")
 def test_over_tls_with_certificates_of_dasks_configuration(tmp_path: Path) -> None:
     """The end: a scheduler that is gone ends the run with an error that says so, and no wait."""
     with pytest.raises(EngineError, match=r"distributed\.comm\.tls\.ca-file"):
