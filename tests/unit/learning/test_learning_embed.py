@@ -11,6 +11,7 @@ import pytest
 
 from voxlake.core.errors import NotFoundError, UsageError
 from voxlake.lake.cohorts import Cohort, get_cohort, select
+from voxlake.lake.erase import erase
 from voxlake.lake.ingest import ingest
 from voxlake.lake.lake import Lake, open_lake
 from voxlake.lake.verify import verify
@@ -171,6 +172,21 @@ def test_what_cannot_be(lake: Lake, people: Cohort) -> None:
         models_import(lake, "efficientnet-light0")
     imported = {row["name"]: row["imported"] for row in models_list(lake) if row["name"] in ENCODERS}
     assert imported == {"efficientnet-lite0": True, "efficientnet-lite1": False}
+
+
+def test_a_patient_who_is_erased_leaves_the_vectors_and_not_the_encoder(lake: Lake, people: Cohort) -> None:
+    made = embed(people, model=LITE, extent=33).result["embedding"]
+    patient = lake.sql("select min(patient_id) from embeddings").rows()[0][0]
+    before = vectors(lake, made)
+    (gone,) = lake.sql(
+        "select count(*) from embeddings where patient_id = $patient", {"patient": patient}
+    ).rows()[0]
+    erase(lake, patient, yes=True, engine="serial")
+    assert len(vectors(lake, made)) == len(before) - gone < len(before)
+    # The encoder never learned from anybody here.
+    assert {row["name"] for row in models_list(lake) if row["imported"]} == {LITE}
+    stored_encoder(lake.objects, LITE)
+    assert verify(lake).failures == 0
 
 
 @pytest.mark.parametrize("combine", ["mean", "median", "min", "max"])
