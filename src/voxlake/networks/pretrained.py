@@ -18,6 +18,7 @@ from voxlake.core.errors import IntegrityError, NotFoundError
 from voxlake.core.hints import hint
 from voxlake.networks.brainchop import BRAINCHOP
 from voxlake.networks.known import KnownModel
+from voxlake.networks.known_files import known_files
 from voxlake.networks.meshnet import MeshNetSettings, build_meshnet
 from voxlake.networks.tfjs import Convolution, LayersModel, read_layers_model
 
@@ -53,16 +54,10 @@ def find_files(folder: Path) -> Iterator[tuple[KnownModel, bytes, bytes]]:
     (KnownModel, bytes, bytes)
         The network, its topology (``model.json`` beside the weights) and its weights, sorted by name.
     """
-    sizes = {model.size for model in PRETRAINED.values()}
-    by_digest = {model.sha256: model for model in PRETRAINED.values()}
     found: dict[str, tuple[KnownModel, bytes, bytes]] = {}
-    for path in sorted(folder.rglob("*")):
-        if not path.is_file() or path.stat().st_size not in sizes:
-            continue
-        data = path.read_bytes()
-        model = by_digest.get(digest_bytes(data))
+    for model, path, data in known_files(folder, PRETRAINED.values()):
         beside = path.with_name(_TOPOLOGY)
-        if model is not None and beside.is_file():
+        if beside.is_file():
             found.setdefault(model.name, (model, beside.read_bytes(), data))
     yield from (found[name] for name in sorted(found))
 

@@ -7,11 +7,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 
-from voxlake.core.digest import digest_bytes
 from voxlake.core.errors import NotFoundError, UsageError
 from voxlake.core.hints import hint
 from voxlake.networks.efficientnet_lite import EFFICIENTNET_LITE
 from voxlake.networks.known_encoder import KnownEncoder
+from voxlake.networks.known_files import known_files
 
 __all__ = ["ENCODERS", "find_encoders", "known_encoder", "package_folder"]
 
@@ -58,13 +58,7 @@ def find_encoders(folder: Path) -> Iterator[tuple[KnownEncoder, bytes]]:
     (KnownEncoder, bytes)
         The encoder and its file, sorted by name.
     """
-    sizes = {encoder.size for encoder in ENCODERS.values()}
-    by_digest = {encoder.sha256: encoder for encoder in ENCODERS.values()}
     found: dict[str, tuple[KnownEncoder, bytes]] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.stat().st_size in sizes:
-            data = path.read_bytes()
-            encoder = by_digest.get(digest_bytes(data))
-            if encoder is not None:
-                found.setdefault(encoder.name, (encoder, data))
+    for encoder, _, data in known_files(folder, ENCODERS.values()):
+        found.setdefault(encoder.name, (encoder, data))
     yield from (found[name] for name in sorted(found))

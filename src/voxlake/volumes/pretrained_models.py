@@ -129,14 +129,9 @@ def stored_network(objects: Objects, name: str) -> MeshNet:
         The stored weights are not those that were imported.
     """
     model = known_model(name)
-    folder = f"models/{model.model_id}"
-    if not objects.exists(f"{folder}/card.json"):
-        raise NotFoundError(
-            f"the weights of '{name}' are not in this lake; run `voxlake models import FOLDER` with "
-            f"a copy of {model.folder} of {model.source}"
-        )
-    card = json.loads(objects.get(f"{folder}/card.json"))
-    return load_network(model, objects.get(f"{folder}/{_WEIGHTS}"), sha256=card["weights"][0])
+    way = f"run `voxlake models import FOLDER` with a copy of {model.folder} of {model.source}"
+    weights, sha256 = _stored_weights(objects, model, way)
+    return load_network(model, weights, sha256=sha256)
 
 
 def stored_encoder(objects: Objects, name: str) -> Encoder:
@@ -153,14 +148,18 @@ def stored_encoder(objects: Objects, name: str) -> Encoder:
     from voxlake.networks.encoder_weights import load_encoder
 
     encoder = known_encoder(name)
-    folder = f"models/{encoder.model_id}"
+    way = f"run `pip install 'voxlake[pretrained]'` and `voxlake models import {name}`"
+    weights, sha256 = _stored_weights(objects, encoder, way)
+    return load_encoder(encoder, weights, sha256=sha256)
+
+
+def _stored_weights(objects: Objects, model: KnownModel | KnownEncoder, way: str) -> tuple[bytes, str]:
+    """The weights of a network that a lake holds, and the digest that they must have."""
+    folder = f"models/{model.model_id}"
     if not objects.exists(f"{folder}/card.json"):
-        raise NotFoundError(
-            f"the weights of '{name}' are not in this lake; run `pip install 'voxlake[pretrained]'` and "
-            f"`voxlake models import {name}`"
-        )
+        raise NotFoundError(f"the weights of '{model.name}' are not in this lake; {way}")
     card = json.loads(objects.get(f"{folder}/card.json"))
-    return load_encoder(encoder, objects.get(f"{folder}/{_WEIGHTS}"), sha256=card["weights"][0])
+    return objects.get(f"{folder}/{_WEIGHTS}"), card["weights"][0]
 
 
 def _place(folder: str | Path) -> Path:
@@ -191,7 +190,19 @@ def _keep(objects: Objects, model: KnownModel, topology: bytes, published: bytes
     plan = load_plan(model.plan)
     objects.put(f"{folder}/{_WEIGHTS}", weights)
     objects.put(f"{folder}/plan.toml", plan.to_toml().encode())
-    objects.put(f"{folder}/card.json", json.dumps(_card(model, weights)).encode())
+    card = _card(model, weights) | {
+        "folder": model.folder,
+        "modality": model.modality,
+        "labels": [
+            {
+                "value": label.value,
+                "name": label.name,
+                "code": None if label.code is None else list(label.code),
+            }
+            for label in model.labels
+        ],
+    }
+    objects.put(f"{folder}/card.json", json.dumps(card).encode())
     network = load_network(model, weights, sha256=digest_bytes(weights))
     return {
         "model_id": model.model_id,
@@ -211,23 +222,11 @@ def _keep_encoder(objects: Objects, encoder: KnownEncoder, published: bytes) -> 
     from voxlake.networks.encoder_weights import convert_encoder, load_encoder
 
     weights = convert_encoder(encoder, published)
-    sha256 = digest_bytes(weights)
     folder = f"models/{encoder.model_id}"
-    card = {
-        "name": encoder.name,
-        "summary": encoder.summary,
-        "source": encoder.source,
-        "package": encoder.package,
-        "licence": encoder.licence,
-        "facts": dict(encoder.facts()),
-        "coordinates": encoder.coordinates,
-        "weights": [sha256],
-        "intended_use": "research; not a medical device",
-        "code_version": version("voxlake"),
-    }
+    card = _card(encoder, weights) | {"package": encoder.package, "coordinates": encoder.coordinates}
     objects.put(f"{folder}/{_WEIGHTS}", weights)
     objects.put(f"{folder}/card.json", json.dumps(card).encode())
-    network = load_encoder(encoder, weights, sha256=sha256)
+    network = load_encoder(encoder, weights, sha256=digest_bytes(weights))
     return {
         "model_id": encoder.model_id,
         "kind": "network",
@@ -238,23 +237,13 @@ def _keep_encoder(objects: Objects, encoder: KnownEncoder, published: bytes) -> 
     }
 
 
-def _card(model: KnownModel, weights: bytes) -> dict[str, Any]:
+def _card(model: KnownModel | KnownEncoder, weights: bytes) -> dict[str, Any]:
     return {
         "name": model.name,
         "summary": model.summary,
         "source": model.source,
-        "folder": model.folder,
         "licence": model.licence,
-        "modality": model.modality,
         "facts": dict(model.facts()),
-        "labels": [
-            {
-                "value": label.value,
-                "name": label.name,
-                "code": None if label.code is None else list(label.code),
-            }
-            for label in model.labels
-        ],
         "weights": [digest_bytes(weights)],
         "intended_use": "research; not a medical device",
         "code_version": version("voxlake"),
