@@ -14,7 +14,6 @@ from voxlake.core.run import Run
 from voxlake.engine.contract import Engine
 from voxlake.engine.open import using_engine
 from voxlake.engine.progress import progress_bar
-from voxlake.engine.serial import SerialEngine
 from voxlake.engine.workers import engine_with_workers
 from voxlake.lake.cohorts import Cohort
 from voxlake.lake.grouped import Lost
@@ -126,7 +125,7 @@ def embed(  # noqa: PLR0913 - each option of the command is a parameter
             progress_bar("embed", len(new), enabled=progress, counts=recorder.counts) as bar,
         ):
             recorder.facts.workers = pool.workers
-            if new and isinstance(pool, SerialEngine):
+            if new:
                 # What no volume can be blamed for ends the run here, instead of failing each of them.
                 work.ready()
             groups = in_groups(new, _voxels, most=_TOGETHER, limit=_VOXELS)

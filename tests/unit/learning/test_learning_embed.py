@@ -16,12 +16,14 @@ from voxlake.lake.ingest import ingest
 from voxlake.lake.lake import Lake, open_lake
 from voxlake.lake.verify import verify
 from voxlake.learning.embed import embed
+from voxlake.learning.embed_work import Embedding
 from voxlake.learning.mine import mine
 from voxlake.learning.mined import get_mined
 from voxlake.learning.mining import load_mining_task
 from voxlake.learning.predict import predict
 from voxlake.learning.tables.gather import gather_table
 from voxlake.networks.pretrained_encoders import ENCODERS, known_encoder
+from voxlake.networks.scaling import scaled
 from voxlake.processing.registry import load_plan
 from voxlake.sources.phantoms import Phantoms
 from voxlake.store.keys import LakeKey
@@ -128,7 +130,7 @@ def test_engines_say_the_same(lake: Lake, people: Cohort) -> None:
         np.testing.assert_allclose(vector, expected[before[rows[volume]]], rtol=1e-3, atol=1e-3)
 
 
-def test_an_image_without_anything_fails_alone(lake: Lake, people: Cohort) -> None:
+def test_images_without_anything_have_no_vector(lake: Lake, people: Cohort) -> None:
     prepare(people, plan=BLACK, engine="serial")
     run = embed(people, model=LITE, volumes=BLACK, extent=33)
     assert run.counts == {"seen": run.counts["seen"], "failed": run.counts["seen"]}
@@ -136,7 +138,23 @@ def test_an_image_without_anything_fails_alone(lake: Lake, people: Cohort) -> No
     assert lake.sql("select count(*) from embeddings").rows() == [(0,)]
 
 
-def test_a_series_that_was_not_prepared_is_accounted_for(lake: Lake, people: Cohort) -> None:
+def test_each_volume_of_a_group_gets_its_own_vector(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(0)
+    pictures = [generator.random((2, 40, 40), dtype=np.float32) for _ in range(2)]
+    black = np.zeros((1, 40, 40), np.float32)
+    nowhere = np.full((1, 40, 40), np.nan, np.float32)
+    given = [black, pictures[0], nowhere, pictures[1]]
+    monkeypatch.setattr("voxlake.learning.embed_work.read_values", lambda _, rows: given[: len(rows)])
+    found = Embedding(lake.reference, LITE, 33)([{}] * len(given))
+    assert [one.reason for one in found] == ["step_failed", None, "step_failed", None]
+    encoder = stored_encoder(lake.objects, LITE)
+    for picture, one in zip(pictures, found[1::2], strict=True):
+        assert one.vector is not None
+        expected = encoder.vectors([scaled(picture, "range")], extent=33)[0]
+        np.testing.assert_allclose(one.vector, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_series_that_was_not_prepared_is_accounted_for(lake: Lake) -> None:
     ingest(
         lake, Phantoms(patients=1, seed=9, slices=8, rows=20, columns=16, second_study=0.0), engine="serial"
     )
@@ -144,7 +162,6 @@ def test_a_series_that_was_not_prepared_is_accounted_for(lake: Lake, people: Coh
     run = embed(later, model=LITE, extent=33)
     assert run.reasons == {"no_volume": 1}
     assert run.counts["seen"] == run.counts["stored"] + 1
-    del people
 
 
 def test_damaged_arrays_fail_alone(lake: Lake, people: Cohort) -> None:
@@ -162,8 +179,9 @@ def test_what_cannot_be(lake: Lake, people: Cohort) -> None:
         embed(people, model="efficientnet-lit0")
     with pytest.raises(UsageError, match="33 rows and columns"):
         embed(people, model=LITE, extent=32)
-    with pytest.raises(NotFoundError, match="voxlake models import efficientnet-lite1"):
-        embed(people, model="efficientnet-lite1")
+    for workers in (None, 2):
+        with pytest.raises(NotFoundError, match="voxlake models import efficientnet-lite1"):
+            embed(people, model="efficientnet-lite1", workers=workers)
     with pytest.raises(NotFoundError, match="no volume under this plan"):
         embed(people, model=LITE, volumes=BLACK)
     with pytest.raises(UsageError, match="voxlake embed COHORT --model efficientnet-lite0"):
