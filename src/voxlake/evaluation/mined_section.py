@@ -11,6 +11,7 @@ import numpy as np
 
 from voxlake.evaluation.content import Cell, Guide, Plot, Section, Table, Trace
 from voxlake.evaluation.speaker import Speaker
+from voxlake.learning.tables.table import vector_of
 
 __all__ = ["describe_mined"]
 
@@ -43,22 +44,16 @@ def _variables(variables: Sequence[Mapping[str, Any]]) -> Section | None:
 
 def _together(variables: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Variables with the coordinates of each vector as one; a vector is there or not as a whole."""
-    lengths = Counter(_vector(one) for one in variables)
+    vectors = [vector_of(str(one["name"]), str(one["source"])) for one in variables]
+    lengths = Counter(vectors)
     found: dict[str, Mapping[str, Any]] = {}
-    for one in variables:
-        vector = _vector(one)
+    for one, vector in zip(variables, vectors, strict=True):
         if vector is None:
             found[str(one["name"])] = one
         else:
             name = f"{vector} ({lengths[vector]:,} coordinates)"
             found.setdefault(name, {**one, "name": name, "kind": "vector"})
     return list(found.values())
-
-
-def _vector(variable: Mapping[str, Any]) -> str | None:
-    """Name of the vector that a variable is a coordinate of."""
-    name = str(variable["name"])
-    return name.rpartition(".")[0] if variable["source"] == "embeddings" else None
 
 
 def _importance(found: Sequence[Mapping[str, Any]]) -> Section:

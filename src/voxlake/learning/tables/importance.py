@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from voxlake.learning.seeds import derived_seed
 from voxlake.learning.tables.judging import better, judge
 from voxlake.learning.tables.search import Problem
-from voxlake.learning.tables.table import FeatureTable
+from voxlake.learning.tables.table import FeatureTable, vector_of
 
 __all__ = ["importance", "mean_importance"]
 
@@ -65,22 +65,15 @@ def importance(
 def _variables(table: FeatureTable, kept: Sequence[str]) -> dict[str, list[int]]:
     """Places of the columns of each variable of which the model uses anything."""
     used = set(kept)
-    # Columns that a preparation makes of one: its categories, and whether it is missing.
-    used |= {name[:place] for name in kept for place in _ends(name)}
     found: defaultdict[str, list[int]] = defaultdict(list)
     for place, column in enumerate(table.inputs):
-        if column.name in used:
-            vector = column.source == "embeddings"
-            found[column.name.rpartition(".")[0] if vector else column.name].append(place)
+        if column.kind == "number":
+            uses = column.name in used or f"{column.name} is missing" in used
+        else:
+            uses = any(name.startswith(f"{column.name}=") for name in kept)
+        if uses:
+            found[vector_of(column.name, column.source) or column.name].append(place)
     return dict(found)
-
-
-def _ends(name: str) -> Iterator[int]:
-    for mark in ("=", " is"):
-        place = name.find(mark)
-        while place >= 0:
-            yield place
-            place = name.find(mark, place + 1)
 
 
 def mean_importance(folds: Sequence[dict[str, float]]) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from voxlake.core.digest import digest_many
 from voxlake.core.errors import NotFoundError, UsageError
 from voxlake.core.hints import hint
 
-__all__ = ["Column", "FeatureTable", "GroupedBy", "Left", "Level"]
+__all__ = ["Column", "FeatureTable", "GroupedBy", "Left", "Level", "vector_of"]
 
 Level = Literal["volume", "instance", "series", "study", "patient", "row"]
 GroupedBy = Literal["patient", "study", "row"]
@@ -205,6 +205,11 @@ class FeatureTable:
     def _columns(self) -> list[Column]:
         target = [] if self.target is None else [self.target]
         return [*self.inputs, *target, *self.asides.values()]
+
+
+def vector_of(name: str, source: str) -> str | None:
+    """Name of the vector that a column is a coordinate of, ``vector.0``; None for one that stands alone."""
+    return name.rpartition(".")[0] if source == "embeddings" else None
 
 
 def _written(value: float) -> str | None:

@@ -26,8 +26,10 @@ _SOURCE = "embeddings"
 _COMBINE: Mapping[str, Callable[..., Any]] = MappingProxyType(
     {"mean": np.mean, "median": np.median, "min": np.min, "max": np.max}
 )
+_ABOUT = "select any_value(name), any_value(subject_level), count(*) from embeddings where embedding_id = $id"
 _ROWS = (
-    "select name, subject_level, subject, vector from embeddings where embedding_id = $id order by subject"
+    "select subject, vector from embeddings "
+    "where embedding_id = $id and subject in (select unnest($subjects)) order by subject"
 )
 
 
@@ -44,18 +46,18 @@ def vector_columns(lake: Lake, settings: EmbeddingInput, subjects: Subjects, *, 
     UsageError
         Several are; name the identifier.
     """
-    rows = lake.sql(_ROWS, {"id": _identifier(lake, settings.name)}).arrow()
-    name, level = str(rows["name"][0]), str(rows["subject_level"][0])
+    made = _identifier(lake, settings.name)
+    ((name, level, count),) = lake.sql(_ABOUT, {"id": made}).rows()
     keys = [row.get(level, ()) for row in subjects.within]
-    inside = pa.array(sorted({one for row in keys for one in row}), pa.string())
-    about = rows.filter(pc.is_in(rows["subject"], inside))
-    if not len(about):
+    inside = sorted({one for row in keys for one in row})
+    rows = lake.sql(_ROWS, {"id": made, "subjects": inside}).arrow()
+    if not len(rows):
         raise NotFoundError(
             f"embedding '{settings.name}' has a vector of no row of the table; it is about "
-            f"{len(rows)} subjects at level '{level}'"
+            f"{count} subjects at level '{level}'"
         )
-    values = _matrix(about["vector"].combine_chunks(), name)
-    place = {subject: number for number, subject in enumerate(about["subject"].to_pylist())}
+    values = _matrix(rows["vector"].combine_chunks(), name)
+    place = {subject: number for number, subject in enumerate(rows["subject"].to_pylist())}
     matrix = _of_rows(values, [[place[one] for one in row if one in place] for row in keys], combine)
     return [Column(f"{name}.{number}", "number", column, _SOURCE) for number, column in enumerate(matrix.T)]
 
