@@ -199,7 +199,7 @@ def mined(lake: Any, name: str, seed: int) -> dict[str, Any]:
         "seed": seed,
         "seconds": seconds,
         "counts": run.counts,
-        "results": {name: model.card["results"][name] for name in ("importance", "audit")},
+        "results": {part: model.card["results"][part] for part in ("importance", "audit")},
         "result": run.result,
         "scores": vl.evaluate(lake, run.result["model"]).result["scores"],
         "task": task.to_toml(),
